@@ -1,0 +1,1 @@
+"""How others reach us: HTTP in, events out."""

@@ -1,0 +1,1 @@
+"""What an operator edits: settings, the example configuration, the systemd unit."""

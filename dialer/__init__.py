@@ -1,0 +1,1 @@
+"""What dialing means (`dialer.core`), and the loop that does it (`dialer.engine`)."""

@@ -1,0 +1,1 @@
+"""Legs on the wire. pjsua2 is loaded in worker processes only."""
