@@ -1,0 +1,144 @@
+"""What has to be on disk: each change is one fact about one attempt, call or campaign, stored in the order given.
+
+A batch of changes is one transaction. The store keeps the campaign's counts in the same transaction, so that
+scheduled + live + finished = accepted holds in every state that a crash can leave behind.
+"""
+
+from dataclasses import dataclass
+
+from dialer.core.model import CallId, CampaignId, CampaignStatus, Disposition, WallMs
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptArmed:
+    """Attempt `number` of the call begins; its INVITE leaves at `fire_at`, not before this is on disk.
+
+    Removes the call's timer. For `number` 1 the campaign's cursor moves past the call. `due_at` is when it was to happen.
+    """
+
+    call: CallId
+    campaign: CampaignId
+    number: int
+    due_at: WallMs
+    fire_at: WallMs
+    trunk: str
+    caller_id: str
+    sip_call_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRetried:
+    """A technical retry inside an open attempt: a new INVITE, after the final answer to the one before."""
+
+    call: CallId
+    number: int
+    fire_at: WallMs
+    trunk: str
+    caller_id: str
+    sip_call_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptDialed:
+    """The INVITE has left. Only the first INVITE of an attempt sets `dialed_at`."""
+
+    call: CallId
+    campaign: CampaignId
+    number: int
+    at: WallMs
+    dialog: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRinging:
+    """The first 18x."""
+
+    call: CallId
+    campaign: CampaignId
+    number: int
+    at: WallMs
+    dialog: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptAnswered:
+    """CONFIRMED was reached."""
+
+    call: CallId
+    campaign: CampaignId
+    number: int
+    at: WallMs
+    dialog: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded:
+    """The attempt is over. `sip_status` and `q850` None where the far side sent none; `ended_by` far, us or stack."""
+
+    call: CallId
+    campaign: CampaignId
+    number: int
+    at: WallMs
+    disposition: Disposition
+    reason: str
+    sip_status: int | None
+    q850: int | None
+    ended_by: str
+    rtp: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecallScheduled:
+    """Attempt `number` of the call is due at `due_at`: a timer row."""
+
+    call: CallId
+    campaign: CampaignId
+    number: int
+    due_at: WallMs
+
+
+@dataclass(frozen=True, slots=True)
+class CallSnoozed:
+    """The call's next attempt moves to `due_at` without counting: a timer row, and the cursor passes a first attempt."""
+
+    call: CallId
+    campaign: CampaignId
+    number: int
+    due_at: WallMs
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallFinished:
+    """The call has its final state. `attempted` False: it never had an attempt, and the cursor passes it."""
+
+    call: CallId
+    campaign: CampaignId
+    at: WallMs
+    disposition: Disposition
+    reason: str
+    attempted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignMoved:
+    """The campaign's status is now `status`. Cancelling finishes all its pending calls as `cancelled` in the same step."""
+
+    campaign: CampaignId
+    at: WallMs
+    status: CampaignStatus
+
+
+Change = (
+    AttemptArmed
+    | AttemptRetried
+    | AttemptDialed
+    | AttemptRinging
+    | AttemptAnswered
+    | AttemptEnded
+    | RecallScheduled
+    | CallSnoozed
+    | CallFinished
+    | CampaignMoved
+)

@@ -1,0 +1,97 @@
+"""What happened to a leg, as the SIP floor reports it. Times are the worker's own, taken when the stack told it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dialer.core.model import LegId, WallMs
+
+
+class EndedBy(StrEnum):
+    """Who ended a leg: the far side's message, our own order, or nobody (a timer or a transport of ours)."""
+
+    FAR = "far"
+    US = "us"
+    STACK = "stack"
+
+
+@dataclass(frozen=True, slots=True)
+class InviteSent:
+    """The INVITE is on the wire. `dialog` is what a later process would need to end this dialog (opaque here)."""
+
+    leg: LegId
+    at: WallMs
+    dialog: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rang:
+    """The first 18x (180 to 189) arrived; `early_media` when it brought a session description."""
+
+    leg: LegId
+    at: WallMs
+    sip_status: int
+    early_media: bool = False
+    dialog: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """CONFIRMED was reached: our ACK to a 200 is out. A 200 alone is not an answer."""
+
+    leg: LegId
+    at: WallMs
+    dialog: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LegEnded:
+    """The leg is over and its place in the stack is free: the far end of this channel can carry another call.
+
+    `sip_status` is the final response to the INVITE as seen on the wire; 0 when none came (then `by` tells whether the
+    stack's timer or transport gave up). `q850` comes from a Reason header of the final response or BYE (RFC 3326); None
+    without one. `retry_after_s` None without the header. `reason` is the far side's phrase or the stack's, for people.
+    """
+
+    leg: LegId
+    at: WallMs
+    by: EndedBy
+    sip_status: int = 0
+    q850: int | None = None
+    retry_after_s: int | None = None
+    reason: str = ""
+    rtp: dict[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LegRefused:
+    """The worker could not place the leg and nothing went to the wire (no free place, an address that does not resolve).
+
+    `transient`: trying again soon on the same trunk may help; no attempt at reaching the far side was made.
+    """
+
+    leg: LegId
+    at: WallMs
+    reason: str
+    transient: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LegLost:
+    """The worker process that carried the leg is gone, and what became of the leg is not known."""
+
+    leg: LegId
+    at: WallMs
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlayEnded:
+    """The audio that was started under `token` was played to its end (`complete`), or failed with `reason`."""
+
+    leg: LegId
+    token: int
+    complete: bool
+    reason: str = ""
+
+
+LegEvent = InviteSent | Rang | Answered | LegEnded | LegRefused | LegLost | PlayEnded

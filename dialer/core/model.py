@@ -1,0 +1,123 @@
+"""The frozen records that every part speaks of: campaigns, calls, attempts, trunks, and the two kinds of time.
+
+Clocks. `WallMs` is Unix time in whole milliseconds, UTC: what is stored and shown. `Mono` is seconds of a clock that never
+steps: what paces. They are different types on purpose; only `Now`, read once for each turn of the loop, relates them.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NewType
+
+from dialer.core.playbook import Playbook
+
+WallMs = NewType("WallMs", int)
+Mono = NewType("Mono", float)
+AccountId = NewType("AccountId", int)
+CampaignId = NewType("CampaignId", int)
+CallId = NewType("CallId", int)
+LegId = NewType("LegId", int)
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """One instant on both clocks."""
+
+    wall: WallMs
+    mono: Mono
+
+    def mono_of(self, wall: WallMs) -> Mono:
+        """The monotonic time at which the wall clock will show `wall`, if nobody steps it."""
+        return Mono(self.mono + (wall - self.wall) / 1000)
+
+    def wall_of(self, mono: Mono) -> WallMs:
+        """The wall-clock millisecond that holds `mono`, rounded up so that nothing seems early."""
+        return WallMs(self.wall + -int(-(mono - self.mono) * 1000 // 1))
+
+
+class CampaignStatus(StrEnum):
+    """Who moves a campaign on: `scheduled` its first attempt, `running` its calls' ends, `paused` a person."""
+
+    SCHEDULED = "scheduled"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+
+
+class Disposition(StrEnum):
+    """What an attempt came to. The words of the API."""
+
+    ANSWERED = "answered"
+    BUSY = "busy"
+    NO_ANSWER = "no_answer"
+    DECLINED = "declined"
+    UNREACHABLE = "unreachable"
+    INVALID_NUMBER = "invalid_number"
+    TRUNK_FAILURE = "trunk_failure"
+    MACHINE = "machine"
+    INTERRUPTED = "interrupted"
+    SUPPRESSED = "suppressed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Trunk:
+    """A SIP connection with limits, as pacing sees it. `max_concurrent_calls` is its channels."""
+
+    name: str
+    max_concurrent_calls: int
+    calls_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """What was accepted, and never changes: call i of it is `first_call + i`, due at `launch_at + i * stagger_ms`.
+
+    `recall_ms` are offsets from the anchor, ascending. `scheduled` says that a launch_at was given: then the anchor of a
+    call's recalls is its own slot, else the time of its first INVITE. A single call (POST /call) is a campaign of one.
+    """
+
+    id: CampaignId
+    account: AccountId
+    launch_at: WallMs
+    stagger_ms: int
+    first_call: CallId
+    size: int
+    recall_ms: tuple[int, ...]
+    scheduled: bool
+    playbook: Playbook
+
+    def slot(self, call: CallId) -> WallMs:
+        """When the first attempt of `call` is due."""
+        return WallMs(self.launch_at + (call - self.first_call) * self.stagger_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One call as the store holds it between attempts.
+
+    `attempts` counts those made (ended ones; 0 before the first). `first_dialed_at` is None until an INVITE of attempt 1
+    has left. `uuid` is the id that users follow. `contact` holds the contact's values at the call's creation.
+    """
+
+    id: CallId
+    uuid: str
+    phone: str
+    contact: dict[str, Any] = field(default_factory=dict)
+    attempts: int = 0
+    first_dialed_at: WallMs | None = None
+    suppressed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAttempt:
+    """An attempt that was found without an end when the store was opened: it was in flight when the process died."""
+
+    call: CallId
+    number: int
+    due_at: WallMs
+    fire_at: WallMs
+    dialed_at: WallMs | None
+    answered_at: WallMs | None
+    trunk: str

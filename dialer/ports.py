@@ -1,0 +1,108 @@
+"""What the engine needs of the world, as Protocols. Adapters in `scheduler`, `sip` and `api` keep these promises."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dialer.core.changes import Change
+from dialer.core.events import LegEvent
+from dialer.core.model import CallId, CallRecord, Campaign, CampaignId, CampaignStatus, LegId, Now, OpenAttempt, WallMs
+
+
+class Clock(Protocol):
+    """Both clocks, read together."""
+
+    def now(self) -> Now:
+        """This instant. `mono` has the origin of the event loop's clock."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DialOrder:
+    """Everything that a worker needs for one INVITE.
+
+    `number` is the normalized phone; the trunk turns it into a Request-URI. `caller_id` "" means the trunk's own.
+    `sip_call_id` becomes the Call-ID header, so that a PBX's CDR can be joined with ours.
+    """
+
+    trunk: str
+    number: str
+    caller_id: str
+    sip_call_id: str
+
+
+class CallControl(Protocol):
+    """Places and steers legs. No method blocks or raises for what the far side does: that comes back as `LegEvent`s.
+
+    Every leg that was ordered with `dial` ends in exactly one of `LegEnded`, `LegRefused`, `LegLost`.
+    """
+
+    def listen(self, receive: Callable[[LegEvent], None]) -> None:
+        """Give every later event to `receive`, on the event loop's thread, in order for each leg."""
+        ...
+
+    def dial(self, leg: LegId, order: DialOrder) -> None:
+        """Send the INVITE now."""
+        ...
+
+    def hang_up(self, leg: LegId) -> None:
+        """End the leg: CANCEL before the answer, BYE after it. Unknown or ended legs are ignored."""
+        ...
+
+    def play(self, leg: LegId, token: int, audio: str) -> None:
+        """Play the file `audio` of the media directory to the callee from its start; `PlayEnded(token)` follows."""
+        ...
+
+    def free_places(self) -> int:
+        """How many more legs the workers that are up can carry now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCampaign:
+    """A campaign that still has work, with how far it had come. `cursor` first attempts were claimed."""
+
+    campaign: Campaign
+    status: CampaignStatus
+    cursor: int
+    finished: int
+    last_first_attempt_at: WallMs | None
+
+
+class StoreUnavailable(Exception):
+    """The database cannot be written now (disk full, I/O error). Nothing of the batch was stored; try it again later."""
+
+
+class Store(Protocol):
+    """The durable side of the schedule. All methods run on the loop's thread and return only when done."""
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Store the changes in one transaction, on disk (fsync) before it returns.
+
+        Raises `StoreUnavailable` and stores none of them when the disk refuses.
+        """
+        ...
+
+    def call(self, call: CallId) -> CallRecord:
+        """The call, as it stands on disk. Raises KeyError for a call that does not exist (or was erased)."""
+        ...
+
+    def active_campaigns(self) -> list[StoredCampaign]:
+        """Every campaign that is neither completed nor cancelled, by id."""
+        ...
+
+    def campaign(self, campaign: CampaignId) -> StoredCampaign:
+        """One campaign. Raises KeyError."""
+        ...
+
+    def open_attempts(self) -> list[OpenAttempt]:
+        """Attempts without an end."""
+        ...
+
+    def due_timers(self, until: WallMs) -> Iterable[tuple[WallMs, CallId]]:
+        """Take from the near level all timers with due <= `until`, earliest first. Each is given once in a process's life."""
+        ...
+
+    def next_timer(self) -> WallMs | None:
+        """When to ask for due timers again; None when no timer is stored."""
+        ...
