@@ -111,7 +111,11 @@ class CallSnoozed:
 
 @dataclass(frozen=True, slots=True)
 class CallFinished:
-    """The call has its final state. `attempted` False: it never had an attempt, and the cursor passes it."""
+    """The call has its final state. `attempted` False: it never had an attempt.
+
+    Removes the call's timer. The cursor stays: a single call may be cancelled far ahead of it, and one that is reached when
+    it is finished already (`CallRecord.finished`) is passed over.
+    """
 
     call: CallId
     campaign: CampaignId

@@ -98,7 +98,8 @@ class CallRecord:
     """One call as the store holds it between attempts.
 
     `attempts` counts those made (ended ones; 0 before the first). `first_dialed_at` is None until an INVITE of attempt 1
-    has left. `uuid` is the id that users follow. `contact` holds the contact's values at the call's creation.
+    has left. `uuid` is the id that users follow. `contact` holds the contact's values at the call's creation. `finished`
+    calls are never dialed again; `suppressed` says that the number is on a do-not-call list now.
     """
 
     id: CallId
@@ -108,6 +109,7 @@ class CallRecord:
     attempts: int = 0
     first_dialed_at: WallMs | None = None
     suppressed: bool = False
+    finished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
