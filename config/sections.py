@@ -1,0 +1,304 @@
+"""The sections of the configuration: each key with its default and its bounds; `config.settings` joins them."""
+
+import re
+import shlex
+import string
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+from pydantic_settings import NoDecode
+
+Port = Annotated[int, Field(ge=1, le=65_535)]
+FilePath = Annotated[Path, Field(strict=False)]
+Transport = Literal["udp", "tcp", "tls"]
+
+_TRUNK_URI = re.compile(
+    r"^sip:(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)"
+    r"(?::(?P<port>[0-9]{1,5}))?(?:;transport=(?P<transport>udp|tcp|tls))?$",
+    re.IGNORECASE,
+)
+_NO_CONTROLS = r"^[^\x00-\x1f\x7f]*$"
+
+
+def _refuse(reason: str) -> PydanticCustomError:
+    # A plain ValueError would reach the operator as "Value error, ...".
+    return PydanticCustomError("refused", "{reason}", {"reason": reason})
+
+
+def _matching(pattern: str, reason: str) -> AfterValidator:
+    # Instead of StringConstraints(pattern=...), whose message shows the operator a regular expression.
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if compiled.fullmatch(value) is None:
+            raise _refuse(reason)
+        return value
+
+    return AfterValidator(check)
+
+
+# The same form that playbooks accept: what may stand in the user part of a From header without any escaping.
+CallerId = Annotated[str, _matching(r"\+?[0-9*#]{1,20}", "must be 1 to 20 digits, * or #, with or without a leading +")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class DatabaseSettings(_Section):
+    """Where the one SQLite file is; its WAL lies beside it."""
+
+    path: FilePath = Path("/var/lib/dialer/dialer.db")
+
+    @field_validator("path")
+    @classmethod
+    def _names_a_file(cls, value: Path) -> Path:
+        if value in {Path(), Path("/")}:
+            raise _refuse("must name a file")
+        return value
+
+
+class ApiSettings(_Section):
+    """The HTTP edge. Port 0 lets the system choose. `max_contacts` and `max_body_bytes` are per request: above, 413."""
+
+    host: Annotated[str, _matching(r"[A-Za-z0-9.:_-]{1,253}", "must be a name or an address, without a port")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    max_contacts: Annotated[int, Field(ge=1, le=1_000_000)] = 100_000
+    max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 64 << 20
+
+
+class PacingSettings(_Section):
+    """How fast this machine calls. Stagger 0: no distance between first attempts. Drain 0: live calls end at once."""
+
+    max_concurrent_calls: Annotated[int, Field(ge=1, le=100_000)] = 32
+    stagger_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.2
+    min_recall_gap_seconds: Annotated[float, Field(ge=0, le=86_400)] = 60
+    drain_seconds: Annotated[float, Field(ge=0, le=3600)] = 30
+
+
+class SipSettings(_Section):
+    """The SIP floor's own side. None: chosen from the limits and the pjsua2 build."""
+
+    bind_host: str = "0.0.0.0"  # noqa: S104
+    port: Port | None = None
+    rtp_port_min: Annotated[int, Field(ge=1024, le=65_535)] | None = None
+    rtp_port_max: Annotated[int, Field(ge=1024, le=65_535)] | None = None
+    workers: Annotated[int, Field(ge=1, le=256)] | None = None
+
+    @field_validator("bind_host")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        try:
+            ip_address(value)
+        except ValueError:
+            raise _refuse("must be an IP address of this machine, or 0.0.0.0 for all") from None
+        return value
+
+    @field_validator("rtp_port_max")
+    @classmethod
+    def _leaves_room(cls, value: int | None, info: ValidationInfo) -> int | None:
+        least = info.data.get("rtp_port_min")
+        if value is not None and least is not None and value < least + 3:
+            raise _refuse(f"must be {least + 3} or more: a call takes 4 ports from rtp_port_min ({least}) on")
+        return value
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if (self.rtp_port_min is None) != (self.rtp_port_max is None):
+            raise _refuse("rtp_port_min and rtp_port_max must be given together")
+        return self
+
+
+def _readable_secret(path: Path) -> Path:
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise _refuse(f"cannot read {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise _refuse(f"{path} is not UTF-8 text") from None
+    if re.match(_NO_CONTROLS, text.rstrip("\r\n")) is None:
+        raise _refuse(f"{path} must hold one line")
+    return path
+
+
+def _comma_separated(value: object) -> object:
+    # How the environment writes a list.
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class TrunkSettings(_Section):
+    """A SIP connection. `max_concurrent_calls` are its channels; no second sees more INVITEs than `calls_per_second`.
+
+    `caller_id` "" shows the username, or nobody. `allowed_caller_ids` None lets playbooks choose any; the default is
+    always allowed. `password` holds the secret wherever it came from, once `load` has returned.
+    """
+
+    uri: Annotated[str, StringConstraints(max_length=300)]
+    # The characters of a SIP user part (RFC 3261, 25.1).
+    username: Annotated[
+        str, _matching(r"[A-Za-z0-9_.!~*'()&=+$,;?/%-]{0,128}", "must be a SIP user name of at most 128 characters")
+    ] = ""
+    password: Annotated[SecretStr, Field(max_length=256)] = SecretStr("")
+    password_file: Annotated[FilePath, AfterValidator(_readable_secret)] | None = None
+    registers: Annotated[bool, Field(alias="register")] = False
+    caller_id: Annotated[
+        str, _matching(r"(\+?[0-9*#]{1,20})?", "must be 1 to 20 digits, * or #, with or without a leading +")
+    ] = ""
+    allowed_caller_ids: (
+        Annotated[frozenset[CallerId], Field(strict=False), BeforeValidator(_comma_separated), NoDecode] | None
+    ) = None
+    max_concurrent_calls: Annotated[int, Field(ge=1, le=10_000)] = 30
+    calls_per_second: Annotated[float, Field(gt=0, le=1000)] = 5
+
+    @field_validator("uri")
+    @classmethod
+    def _is_a_trunk_uri(cls, value: str) -> str:
+        found = _TRUNK_URI.match(value)
+        if found is None or not 0 < int(found["port"] or 5060) <= 65_535:
+            raise _refuse("must look like sip:HOST, sip:HOST:PORT or sip:HOST:PORT;transport=tcp (udp, tcp or tls)")
+        return value
+
+    @field_validator("password")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr) -> SecretStr:
+        if re.match(_NO_CONTROLS, value.get_secret_value()) is None:
+            raise _refuse("must not hold control characters")
+        return value
+
+    @field_validator("password_file")
+    @classmethod
+    def _only_one_secret(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        secret = info.data.get("password")
+        if value is not None and secret is not None and secret.get_secret_value():
+            raise _refuse("give password or password_file, not both")
+        return value
+
+    @field_validator("registers")
+    @classmethod
+    def _registers_as_somebody(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and not info.data.get("username"):
+            raise _refuse("needs username")
+        return value
+
+    @property
+    def host(self) -> str:
+        """Name or address, IPv6 without its brackets."""
+        return self._part("host").strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port of the URI, or the transport's own: 5060, 5061 for TLS (RFC 3261, 19.1.2)."""
+        return int(self._part("port") or (5061 if self.transport == "tls" else 5060))
+
+    @property
+    def transport(self) -> Transport:
+        """UDP unless the URI says otherwise."""
+        word = self._part("transport").lower()
+        return "tcp" if word == "tcp" else "tls" if word == "tls" else "udp"
+
+    @property
+    def caller_ids(self) -> frozenset[str] | None:
+        """What a playbook may choose, the default included; None: anything."""
+        if self.allowed_caller_ids is None:
+            return None
+        return self.allowed_caller_ids | ({self.caller_id} if self.caller_id else set())
+
+    def _part(self, name: str) -> str:
+        found = _TRUNK_URI.match(self.uri)
+        return (found[name] or "") if found else ""
+
+
+class PhoneSettings(_Section):
+    """What counts as a number beyond E.164. None switches either off."""
+
+    internal_pattern: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    default_region: str | None = None
+
+    @field_validator("internal_pattern")
+    @classmethod
+    def _compiles(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise _refuse(f"is not a regular expression: {error}") from None
+        return value
+
+    @field_validator("default_region")
+    @classmethod
+    def _is_known(cls, value: str | None) -> str | None:
+        import phonenumbers  # 30 ms that only those who set a region pay
+
+        if value is not None and value not in phonenumbers.SUPPORTED_REGIONS:
+            raise _refuse(f"knows no region {value!r}: use a country's two letters, as ES")
+        return value
+
+
+class MqttSettings(_Section):
+    """The broker that events go to. Without this section there is none."""
+
+    url: Annotated[str, StringConstraints(max_length=300)]
+    topic_prefix: Annotated[
+        str,
+        _matching(r"(?=.{1,100}$)[^/+#\x00\s]+(/[^/+#\x00\s]+)*", "must be words joined by /, without +, # or space"),
+    ] = "dialer/v1"
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_broker(cls, value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            well_formed = parts.scheme in {"mqtt", "mqtts"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # a port that is none
+            well_formed = False
+        if not well_formed or parts.path not in {"", "/"} or parts.query or parts.fragment:
+            raise _refuse("must look like mqtt://HOST:PORT or mqtts://HOST:PORT")
+        return value
+
+
+class MediaSettings(_Section):
+    """Where the audio of playbooks lies."""
+
+    directory: FilePath = Path("/var/lib/dialer/media")
+
+
+class SpeechSettings(_Section):
+    """The command that turns text into a WAV file. Without this section playbooks with `say` are refused."""
+
+    command: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+
+    @field_validator("command")
+    @classmethod
+    def _can_be_run(cls, value: str) -> str:
+        try:
+            words = shlex.split(value)
+            names = {name for word in words for _, name, _, _ in string.Formatter().parse(word) if name is not None}
+        except ValueError as error:
+            raise _refuse(f"cannot be split into words: {error}") from None
+        if not {"input", "output"} <= names <= {"input", "output", "voice"}:
+            raise _refuse("must hold {input} and {output}, and may hold {voice}")
+        return value
+
+
+class LogSettings(_Section):
+    """What the server writes to standard error. With `mask_numbers` people's numbers keep only their last digits."""
+
+    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    mask_numbers: bool = True
