@@ -60,17 +60,18 @@ class CallControl(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredCampaign:
-    """A campaign that still has work, with how far it had come. `cursor` first attempts were claimed."""
+    """A campaign that still has work, with how far it had come. `cursor` first attempts were claimed, `live` are open."""
 
     campaign: Campaign
     status: CampaignStatus
     cursor: int
     finished: int
+    live: int
     last_first_attempt_at: WallMs | None
 
 
 class StoreUnavailable(Exception):
-    """The database cannot be written now (disk full, I/O error). Nothing of the batch was stored; try it again later."""
+    """The database cannot be written now (disk full, I/O error). Nothing of the batch was stored; try again later."""
 
 
 class Store(Protocol):
@@ -88,7 +89,7 @@ class Store(Protocol):
         ...
 
     def active_campaigns(self) -> list[StoredCampaign]:
-        """Every campaign that is neither completed nor cancelled, by id."""
+        """Every campaign that is neither completed nor cancelled, or still has an open attempt; by id."""
         ...
 
     def campaign(self, campaign: CampaignId) -> StoredCampaign:
@@ -100,7 +101,7 @@ class Store(Protocol):
         ...
 
     def due_timers(self, until: WallMs) -> Iterable[tuple[WallMs, CallId]]:
-        """Take from the near level all timers with due <= `until`, earliest first. Each is given once in a process's life."""
+        """Take all timers with due <= `until`, earliest first. A timer row is given once in a process's life."""
         ...
 
     def next_timer(self) -> WallMs | None:

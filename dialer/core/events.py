@@ -61,6 +61,11 @@ class LegEnded:
     reason: str = ""
     rtp: dict[str, float] | None = None
 
+    @property
+    def final_status(self) -> int | None:
+        """The final response; None when the far side sent none."""
+        return self.sip_status if self.sip_status >= 200 else None
+
 
 @dataclass(frozen=True, slots=True)
 class LegRefused:
@@ -73,6 +78,10 @@ class LegRefused:
     at: WallMs
     reason: str
     transient: bool
+
+    def as_end(self) -> LegEnded:
+        """The same as an end of which nothing was seen on the wire."""
+        return LegEnded(self.leg, self.at, EndedBy.STACK, reason=self.reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,319 @@
+"""The one loop: feed the core, persist, carry out effects, re-arm one timer.
+
+Everything runs on the event loop's thread. A turn takes what fell due, lets the core decide, commits what it decided in
+one transaction, and only then lets INVITEs go. News of legs is gathered for a few milliseconds into one commit, unless an
+attempt waits to be recorded.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from dialer.core.changes import Change
+from dialer.core.dispatch import ARM_AHEAD_SECONDS, Dispatch, Limits
+from dialer.core.effects import Dial, Effect, HangUp, PlayAudio
+from dialer.core.events import LegEvent
+from dialer.core.model import CallId, CampaignId, Mono, Now, Trunk, WallMs
+from dialer.ports import CallControl, Clock, DialOrder, Store, StoredCampaign, StoreUnavailable
+
+log = structlog.get_logger(__name__)
+
+# News of legs waits at most so long for company before it is committed.
+GATHER_SECONDS = 0.010
+# How often a disk that refused is tried again.
+STORE_RETRY_SECONDS = 0.25
+# One turn arms at most so many attempts, so that no backlog holds the loop up.
+PICKS_PER_TURN = 100
+# A jump of the wall clock against the monotonic one beyond this is a step, not slewing.
+CLOCK_STEP_MS = 5
+# What may have left in the last second before a crash is unknown, so the first INVITE waits that long.
+RESTART_HOLD_SECONDS = 1.01
+# A peer that does not answer our BYE is not waited for much longer than this at the end.
+GOODBYE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """For readiness and metrics. `store_fault` is None while the disk accepts writes."""
+
+    live: int
+    talking: int
+    channels: dict[str, tuple[int, int]]
+    store_fault: str | None
+    draining: bool
+
+
+class Engine:
+    """Drives one `Dispatch` from clock, store and legs."""
+
+    def __init__(
+        self, *, clock: Clock, store: Store, control: CallControl, trunks: Iterable[Trunk], limits: Limits
+    ) -> None:
+        self._clock = clock
+        self._store = store
+        self._control = control
+        self._trunks = tuple(trunks)
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._dispatch: Dispatch
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at: Mono | None = None
+        self._pending: list[Change] = []
+        self._pending_since: Mono | None = None
+        self._store_fault: str | None = None
+        self._store_retry_at = Mono(0)
+        self._clock_offset = 0.0
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._started = False
+
+    def start(self) -> None:
+        """Take up what the store holds, close attempts that a crash left open, and begin. Raises `StoreUnavailable`."""
+        now = self._now()
+        stored = self._store.active_campaigns()
+        opened = self._store.open_attempts()
+        hold = RESTART_HOLD_SECONDS if stored or opened else 0.0
+        limits = Limits(self._limits.max_concurrent_calls, self._limits.min_recall_gap_ms, hold)
+        self._dispatch = Dispatch(self._trunks, limits, now)
+        for campaign in stored:
+            self._add(campaign, now)
+        for attempt in opened:
+            self._dispatch.recover(attempt, self._store.call(attempt.call), now)
+        if opened:
+            log.warning("attempts found in flight are interrupted", attempts=len(opened))
+        self._control.listen(self._on_leg)
+        self._started = True
+        self._turn()
+
+    @property
+    def state(self) -> EngineState:
+        """A picture of this moment."""
+        return EngineState(
+            self._dispatch.live,
+            self._dispatch.talking,
+            self._dispatch.pacing.channels(),
+            self._store_fault,
+            self._draining,
+        )
+
+    # Orders from outside. Each is on disk when it returns, or raises StoreUnavailable.
+
+    def submitted(self, campaign: CampaignId) -> None:
+        """A campaign has become active in the store: dial it."""
+        self._add(self._store.campaign(campaign), self._now())
+        self._turn()
+
+    def pause(self, campaign: CampaignId) -> None:
+        """Stop new attempts of the campaign."""
+        self._order(lambda now: self._dispatch.pause(campaign, now))
+
+    def resume(self, campaign: CampaignId) -> None:
+        """Let a paused campaign go on."""
+        self._order(lambda now: self._dispatch.resume(campaign, now))
+
+    def cancel(self, campaign: CampaignId) -> None:
+        """Cancel the campaign for good."""
+        self._order(lambda now: self._dispatch.cancel(campaign, now))
+
+    def cancel_call(self, call: CallId) -> None:
+        """Cancel a scheduled call or hang a live one up. Raises KeyError for an unknown one."""
+        record = self._store.call(call)
+        self._order(lambda now: self._dispatch.cancel_call(record, now))
+
+    async def drain(self, seconds: float) -> None:
+        """Stop dialing, end legs that ring, let answered calls finish for `seconds`, then hang up; returns when all ended.
+
+        `hurry()` ends the waiting at once.
+        """
+        self._draining = True
+        self._turn()
+        if not self._hurry.is_set():
+            await self._until_idle(seconds, self._hurry)
+        self._dispatch.hang_up_all(self._now())
+        self._turn()
+        await self._until_idle(GOODBYE_SECONDS, None)
+        self._flush(self._now(), force=True)
+
+    def hurry(self) -> None:
+        """A second signal: do not wait for answered calls any longer."""
+        self._hurry.set()
+
+    def stop(self) -> None:
+        """No turn is taken any more."""
+        self._started = False
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # The loop
+
+    def _now(self) -> Now:
+        return self._clock.now()
+
+    def _add(self, stored: StoredCampaign, now: Now) -> None:
+        self._dispatch.add(
+            stored.campaign,
+            now,
+            status=stored.status,
+            cursor=stored.cursor,
+            finished=stored.finished,
+            live=stored.live,
+            last_first_attempt_at=stored.last_first_attempt_at,
+        )
+
+    def _order(self, act: Callable[[Now], None]) -> None:
+        now = self._now()
+        act(now)
+        self._turn()
+        self._flush(now, force=True)
+        if self._store_fault is not None:
+            raise StoreUnavailable(self._store_fault)
+
+    def _on_leg(self, event: LegEvent) -> None:
+        if not self._started:
+            return
+        now = self._now()
+        self._dispatch.on_leg(event, now)
+        self._carry_out()
+        self._gather(now)
+        if self._draining:
+            self._turn()
+            return
+        # A channel may be free again, or a ring timer be set: look soon, but once for all events of this turn.
+        self._arm_timer(now)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._timer_at = None
+        if self._started:
+            self._turn()
+
+    def _turn(self) -> None:
+        now = self._now()
+        self._watch_clock(now)
+        self._dispatch.poll(now)
+        if self._draining:
+            self._dispatch.drain(now)
+        elif self._store_fault is None:
+            self._take_due(now)
+            self._pick(now)
+        self._carry_out()
+        self._gather(now)
+        self._flush(now)
+        now = self._now()
+        self._dispatch.poll(now)
+        self._carry_out()
+        self._arm_timer(now)
+        if self._dispatch.live == 0:
+            self._idle.set()
+        else:
+            self._idle.clear()
+
+    def _watch_clock(self, now: Now) -> None:
+        offset = now.wall - now.mono * 1000
+        if abs(offset - self._clock_offset) > CLOCK_STEP_MS:
+            self._clock_offset = offset
+            self._dispatch.clock_stepped(now)
+
+    def _take_due(self, now: Now) -> None:
+        try:
+            for due_at, call in self._store.due_timers(WallMs(now.wall + int(ARM_AHEAD_SECONDS * 1000))):
+                self._dispatch.due(due_at, call, now)
+        except StoreUnavailable as fault:
+            self._store_failed(fault, now)
+
+    def _pick(self, now: Now) -> None:
+        for _ in range(min(PICKS_PER_TURN, self._control.free_places())):
+            pick = self._dispatch.pick(now)
+            if pick is None:
+                return
+            try:
+                record = self._store.call(pick.call)
+            except StoreUnavailable as fault:
+                self._dispatch.put_back(pick, now)
+                self._store_failed(fault, now)
+                return
+            self._dispatch.arm(pick, record, now)
+
+    def _gather(self, now: Now) -> None:
+        changes = self._dispatch.take_changes()
+        if changes:
+            if self._pending_since is None:
+                self._pending_since = now.mono
+            self._pending += changes
+
+    def _flush(self, now: Now, *, force: bool = False) -> None:
+        """Commit what is pending, if an attempt waits for it or it has waited long enough."""
+        refused = self._store_fault is not None
+        if refused and now.mono < self._store_retry_at and not force:
+            return
+        if not self._pending and not refused:
+            return
+        urgent = force or refused or self._dispatch.unstored
+        if not urgent and self._pending_since is not None and now.mono - self._pending_since < GATHER_SECONDS:
+            return
+        try:
+            self._store.apply(self._pending)
+        except StoreUnavailable as fault:
+            self._store_failed(fault, now)
+            return
+        self._pending = []
+        self._pending_since = None
+        if refused:
+            log.warning("the database accepts writes again")
+            self._store_fault = None
+        self._dispatch.stored()
+
+    def _store_failed(self, fault: StoreUnavailable, now: Now) -> None:
+        if self._store_fault is None:
+            log.error("the database refuses: dialing stops until it accepts writes again", fault=str(fault))
+        self._store_fault = str(fault) or "the database cannot be written"
+        self._store_retry_at = Mono(now.mono + STORE_RETRY_SECONDS)
+
+    def _carry_out(self) -> None:
+        for effect in self._dispatch.take_effects():
+            self._do(effect)
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case Dial(leg, trunk, number, caller_id, sip_call_id):
+                self._control.dial(leg, DialOrder(trunk, number, caller_id, sip_call_id))
+            case HangUp(leg):
+                self._control.hang_up(leg)
+            case PlayAudio(leg, token, audio):
+                self._control.play(leg, token, audio)
+
+    def _arm_timer(self, now: Now) -> None:
+        at = self._next_turn(now)
+        if at is None or (self._timer_at is not None and self._timer_at <= at):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = self._loop.call_at(at, self._on_timer)
+
+    def _next_turn(self, now: Now) -> Mono | None:
+        dialing = not self._draining and self._store_fault is None and self._control.free_places() > 0
+        times = [self._dispatch.next_wake(now, dialing=dialing)]
+        if self._store_fault is not None:
+            times.append(self._store_retry_at)
+        elif not self._draining:
+            due = self._store.next_timer()
+            times.append(None if due is None else Mono(now.mono_of(due) - ARM_AHEAD_SECONDS))
+            if self._pending_since is not None:
+                times.append(Mono(self._pending_since + GATHER_SECONDS))
+        elif self._pending_since is not None:
+            times.append(Mono(self._pending_since + GATHER_SECONDS))
+        # Never twice in the same instant for the same reason: a wake-up in the past means now, not a busy loop.
+        return min((t for t in times if t is not None), default=None)
+
+    async def _until_idle(self, seconds: float, cut_short: asyncio.Event | None) -> None:
+        """Wait until no attempt is under way, at most so long, or until `cut_short` is set."""
+        waits = [asyncio.ensure_future(self._idle.wait())]
+        if cut_short is not None:
+            waits.append(asyncio.ensure_future(cut_short.wait()))
+        _, rest = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for wait in rest:
+            wait.cancel()
