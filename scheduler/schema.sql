@@ -131,7 +131,8 @@ CREATE TABLE attempt (
     PRIMARY KEY (call_id, number),
     CHECK ((ended_at IS NULL) = (disposition IS NULL))
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX attempt_open ON attempt (call_id) WHERE ended_at IS NULL;
+-- A call is live when it has an open attempt, and has one at most.
+CREATE UNIQUE INDEX attempt_open ON attempt (call_id) WHERE ended_at IS NULL;
 
 -- Recalls and snoozes only: the wheel's far level. The clustered key is the order in which they fall due.
 CREATE TABLE timer (

@@ -1,0 +1,109 @@
+"""Brings a database file to this version's schema, and examines one.
+
+sqlite-utils keeps the record of what was applied; `PRAGMA user_version` holds the number of migrations, so that older
+programs and other tools can tell what they look at.
+"""
+
+import secrets
+from importlib.resources import files
+from pathlib import Path
+
+from sqlite_utils import Database, Migrations
+
+from scheduler.connection import connect, disk_errors, sqlite3, transaction
+from scheduler.ids import KEY_BYTES
+
+_migrations = Migrations("dialer")
+
+
+@_migrations()
+def m001_schema(db: Database) -> None:
+    """The tables of version 1, with a fresh key for public ids."""
+    db.executescript(files("scheduler").joinpath("schema.sql").read_text(encoding="utf-8"))
+    db.execute(
+        "INSERT INTO meta (key, value) VALUES ('id_key', ?), ('next_call', 1)",
+        [secrets.token_bytes(KEY_BYTES)],
+    )
+
+
+VERSION = 1
+
+
+class DatabaseTooNew(Exception):
+    """The file was written by a later version of this program, whose rules this one does not know."""
+
+
+class DatabaseNotReady(Exception):
+    """The file has no schema, or an older one: `dialer db migrate` brings it up."""
+
+
+def migrate(path: str | Path) -> list[str]:
+    """Creates the database, or brings it to `VERSION`; the names of the migrations that were applied, in order.
+
+    All of them or none are on disk afterwards. Raises `DatabaseTooNew` and `StoreUnavailable`.
+    """
+    connection = connect(path)
+    try:
+        _refuse_newer(connection, path)
+        with transaction(connection):
+            # sqlite-utils nests by savepoints inside our transaction: two programs that migrate at once take turns.
+            db = Database(connection, recursive_triggers=False, execute_plugins=False)
+            applied = [migration.name for migration in _migrations.pending(db)]
+            if applied:
+                _migrations.apply(db)
+                connection.execute(f"PRAGMA user_version = {VERSION}")
+        return applied
+    finally:
+        connection.close()
+
+
+def require_current(connection: sqlite3.Connection, path: str | Path) -> None:
+    """Raises `DatabaseNotReady` or `DatabaseTooNew` unless the schema is exactly `VERSION`."""
+    found = _refuse_newer(connection, path)
+    if found < VERSION:
+        raise DatabaseNotReady(f"{path}: schema version {found}, this program needs {VERSION}: run `dialer db migrate`")
+
+
+def check(path: str | Path) -> list[str]:
+    """What is wrong with the file, one line each; empty when nothing is. Reads all of it: about a second for each GB.
+
+    Raises `StoreUnavailable` when it cannot even be opened.
+    """
+    if not Path(path).exists():
+        return [f"{path}: no such file"]
+    connection = connect(path, query_only=True)
+    try:
+        try:
+            require_current(connection, path)
+        except (DatabaseNotReady, DatabaseTooNew) as fault:
+            return [str(fault)]
+        with disk_errors():
+            faults = [f"integrity: {line}" for (line,) in connection.execute("PRAGMA integrity_check") if line != "ok"]
+            faults += [
+                f"foreign key: {table} row {row} points to no {parent}"
+                for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check")
+            ]
+            faults += [
+                f"campaign {uuid}: {live} calls are counted live, {found} attempts are open"
+                for uuid, live, found in connection.execute(_LIVE_COUNTS)
+            ]
+        return faults
+    finally:
+        connection.close()
+
+
+_LIVE_COUNTS = """
+SELECT uuid, live, found FROM (
+    SELECT uuid, live, (SELECT count(*) FROM attempt WHERE ended_at IS NULL
+                        AND call_id BETWEEN first_call AND first_call + size - 1) AS found
+    FROM campaign)
+WHERE live <> found
+"""
+
+
+def _refuse_newer(connection: sqlite3.Connection, path: str | Path) -> int:
+    with disk_errors():
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+    if found > VERSION:
+        raise DatabaseTooNew(f"{path}: schema version {found} is newer than this program's {VERSION}: upgrade it")
+    return int(found)

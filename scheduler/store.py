@@ -1,0 +1,214 @@
+"""The durable schedule on SQLite: `dialer.ports.Store`."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from dialer.core.changes import AttemptArmed, CallFinished, CallSnoozed, CampaignMoved, Change, RecallScheduled
+from dialer.core.model import (
+    AccountId,
+    CallId,
+    CallRecord,
+    Campaign,
+    CampaignId,
+    CampaignStatus,
+    OpenAttempt,
+    WallMs,
+)
+from dialer.core.playbook import Playbook
+from dialer.ports import StoredCampaign
+from scheduler.batch import Batch
+from scheduler.connection import connect, disk_errors, sqlite3, transaction
+from scheduler.ids import PublicIds
+from scheduler.migrations import require_current
+from scheduler.timers import Timers
+
+_STALE_AT_ONCE: Final = 2000
+
+
+class Flag(Protocol):
+    """An integer that other processes see (`multiprocessing.RawValue`)."""
+
+    value: int
+
+
+class SqliteStore:
+    """Keeps `dialer.ports.Store`; use it from one thread. The engine's process has one, and it alone moves campaigns
+    on.
+
+    `lock_wanted` is 1 while the store waits for the write lock or holds it: SQLite's lock is not fair, so a process
+    that writes much and in chunks must look at it between two chunks. No checkpoint runs in its commits: run a
+    `scheduler.checkpoint.Checkpointer` beside it. Raises `DatabaseNotReady` or `DatabaseTooNew` unless the file was
+    migrated, `StoreUnavailable` when it cannot be opened.
+    """
+
+    def __init__(self, path: str | Path, *, lock_wanted: Flag | None = None, busy_timeout_s: float = 2.0) -> None:
+        self._connection = connect(path, checkpoints=False, busy_timeout_s=busy_timeout_s)
+        try:
+            require_current(self._connection, path)
+            self._ids = PublicIds.of(self._connection)
+        except BaseException:
+            self._connection.close()
+            raise
+        self._timers = Timers(self._connection)
+        self._lock_wanted = lock_wanted
+
+    def close(self) -> None:
+        """Close the file; the store cannot be used afterwards."""
+        self._connection.close()
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Store the changes in one transaction, on disk (fsync) before it returns.
+
+        An empty sequence proves that the disk takes a write. Raises `StoreUnavailable` when it does not, ValueError for a
+        change that cannot follow what is stored (an attempt armed twice, an end without an attempt, a campaign completed
+        too soon). Either way nothing is stored.
+        """
+        batch = Batch(self._connection)
+        stale = self._timers.stale[:_STALE_AT_ONCE]
+        with self._write_lock():
+            try:
+                for change in changes:
+                    batch.add(change)
+                batch.finish()
+            except sqlite3.IntegrityError as error:
+                raise ValueError(f"the changes contradict what is stored: {error}") from error
+            if stale:
+                self._connection.executemany("DELETE FROM timer WHERE due_at = ? AND call_id = ?", stale)
+            if not changes:
+                self._connection.execute("UPDATE meta SET value = value WHERE key = 'next_call'")
+        del self._timers.stale[: len(stale)]
+        self._follow(changes, batch)
+
+    def call(self, call: CallId) -> CallRecord:
+        """The call, as it stands on disk. Raises KeyError for a call that does not exist.
+
+        One whose contact was erased has no phone ("") and is suppressed, so that it still reaches a final state.
+        """
+        row = self._one(_CALL, call)
+        if row is None:
+            raise KeyError(call)
+        phone, contact, attempts, is_open, first_dialed_at, listed, over = row
+        return CallRecord(
+            id=call,
+            uuid=self._ids.call_uuid(call),
+            phone=phone,
+            contact=json.loads(contact),
+            attempts=attempts - is_open,
+            first_dialed_at=first_dialed_at,
+            suppressed=phone == "" or bool(listed),
+            finished=bool(over) and not is_open,
+        )
+
+    def active_campaigns(self) -> list[StoredCampaign]:
+        """Every campaign that is neither completed nor cancelled, or still has an open attempt; by id."""
+        with disk_errors():
+            return [_stored(row) for row in self._connection.execute(_CAMPAIGN + _ACTIVE)]
+
+    def campaign(self, campaign: CampaignId) -> StoredCampaign:
+        """One campaign. Raises KeyError when there is none, or it is still loading."""
+        row = self._one(_CAMPAIGN + " WHERE id = ? AND status <> 'loading'", campaign)
+        if row is None:
+            raise KeyError(campaign)
+        return _stored(row)
+
+    def campaign_of(self, call: CallId) -> StoredCampaign:
+        """The campaign that a call belongs to, whatever its status. Raises KeyError when there is none."""
+        row = self._one(_CAMPAIGN + " WHERE first_call <= ? ORDER BY first_call DESC LIMIT 1", call)
+        stored = None if row is None else _stored(row)
+        if stored is None or call >= stored.campaign.first_call + stored.campaign.size:
+            raise KeyError(call)
+        return stored
+
+    def open_attempts(self) -> list[OpenAttempt]:
+        """Attempts without an end, by call."""
+        with disk_errors():
+            return [OpenAttempt(*row) for row in self._connection.execute(_OPEN)]
+
+    def due_timers(self, until: WallMs) -> Iterator[tuple[WallMs, CallId]]:
+        """Take the timers with due <= `until`, earliest first. Each is given once in a process's life.
+
+        The rows stay on disk until a change about their call replaces them. Timers of cancelled campaigns are left
+        out.
+        """
+        return self._timers.due(until)
+
+    def next_timer(self) -> WallMs | None:
+        """When to ask for due timers again; None when no timer is stored."""
+        return self._timers.next_due()
+
+    def _follow(self, changes: Sequence[Change], batch: Batch) -> None:
+        """Bring the timers' near level to what was just committed."""
+        for change in changes:
+            if isinstance(change, RecallScheduled | CallSnoozed):
+                self._timers.put(change.due_at, change.call)
+            elif isinstance(change, AttemptArmed | CallFinished):
+                self._timers.drop(change.call)
+            elif isinstance(change, CampaignMoved) and change.status is CampaignStatus.CANCELLED:
+                progress = batch.campaigns[change.campaign]
+                self._timers.drop_range(progress.first_call, progress.size)
+
+    @contextmanager
+    def _write_lock(self) -> Iterator[None]:
+        if self._lock_wanted is not None:
+            self._lock_wanted.value = 1
+        try:
+            with transaction(self._connection):
+                yield
+        finally:
+            if self._lock_wanted is not None:
+                self._lock_wanted.value = 0
+
+    def _one(self, sql: str, key: int) -> tuple[Any, ...] | None:
+        with disk_errors():
+            row: tuple[Any, ...] | None = self._connection.execute(sql, (key,)).fetchone()
+        return row
+
+
+def _stored(row: Sequence[Any]) -> StoredCampaign:
+    return StoredCampaign(
+        campaign=Campaign(
+            id=CampaignId(row[0]),
+            account=AccountId(row[1]),
+            launch_at=WallMs(row[2]),
+            stagger_ms=row[3],
+            first_call=CallId(row[4]),
+            size=row[5],
+            recall_ms=tuple(round(minutes * 60_000) for minutes in json.loads(row[6])),
+            scheduled=bool(row[7]),
+            playbook=Playbook.model_validate_json(row[8]),
+        ),
+        status=CampaignStatus(row[9]),
+        cursor=row[10],
+        finished=row[11],
+        live=row[12],
+        last_first_attempt_at=row[13],
+    )
+
+
+_CAMPAIGN: Final = """
+SELECT id, account_id, launch_at, stagger_ms, first_call, size, recall, scheduled, playbook,
+       status, cursor, finished, live, last_first_attempt_at
+FROM campaign"""
+# The first term is word for word the condition of the index campaign_active: SQLite uses a partial index only then.
+_ACTIVE: Final = """
+WHERE status IN ('loading', 'scheduled', 'running', 'paused') AND status <> 'loading'
+   OR id IN (SELECT (SELECT id FROM campaign WHERE first_call <= call_id ORDER BY first_call DESC LIMIT 1)
+             FROM attempt INDEXED BY attempt_open WHERE ended_at IS NULL)
+ORDER BY id"""
+# A pending call of a cancelled campaign is finished although its row was not touched.
+_CALL: Final = """
+SELECT call.phone, call.contact, call.attempts,
+       EXISTS (SELECT 1 FROM attempt WHERE call_id = call.id AND ended_at IS NULL),
+       call.first_dialed_at,
+       EXISTS (SELECT 1 FROM do_not_call AS listed
+               WHERE listed.phone = call.phone AND listed.account_id IN (0, campaign.account_id)),
+       call.finished_at IS NOT NULL OR campaign.status = 'cancelled'
+FROM call JOIN campaign ON campaign.id =
+    (SELECT id FROM campaign WHERE first_call <= call.id ORDER BY first_call DESC LIMIT 1)
+WHERE call.id = ? AND campaign.status <> 'loading'"""
+_OPEN: Final = """
+SELECT call_id, number, due_at, fire_at, dialed_at, answered_at, trunk
+FROM attempt INDEXED BY attempt_open WHERE ended_at IS NULL ORDER BY call_id"""
