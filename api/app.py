@@ -1,0 +1,26 @@
+"""The HTTP application: all paths together, and an answer in the contract's form for everything else."""
+
+from starlette.applications import Starlette
+
+from api import calls, campaigns, contacts, do_not_call, health, playbooks
+from api.backend import Backend
+from api.problems import unrouted
+
+
+def create_app(backend: Backend) -> Starlette:
+    """The application that serves from `backend`. It holds no state of its own and starts nothing."""
+    app = Starlette(
+        routes=[
+            *campaigns.routes(backend),
+            *calls.routes(backend),
+            *playbooks.routes(backend),
+            *contacts.routes(backend),
+            *do_not_call.routes(backend),
+            *health.routes(backend),
+        ],
+        # 404 comes from the router; Exception can only be a fault of the router itself.
+        exception_handlers={404: unrouted, Exception: unrouted},
+    )
+    # /campaign/ is another path than /campaign: a redirected POST would lose its body in many clients.
+    app.router.redirect_slashes = False
+    return app

@@ -1,0 +1,38 @@
+"""Bearer tokens (RFC 6750): who asks, known before anything of the body is read."""
+
+from http import HTTPStatus
+
+from starlette.requests import Request
+
+from api.backend import Accounts, Principal
+from api.offload import in_thread
+from api.problems import Problem
+
+# Ours are 43 characters. Longer ones than this cannot be ours, and need no look at the database.
+_MAX_TOKEN_CHARACTERS = 512
+
+
+async def authenticate(request: Request, accounts: Accounts) -> Principal:
+    """Whom the request's token stands for.
+
+    Raises the 401 problem with `WWW-Authenticate: Bearer` (RFC 9110, 11.6.1), and with `error="invalid_token"` only where
+    a token was given (RFC 6750, 3.1).
+    """
+    given = request.headers.getlist("authorization")
+    if not given:
+        raise _unauthorized("A bearer token is required: Authorization: Bearer TOKEN", "Bearer")
+    # The scheme is case-insensitive (RFC 9110, 11.1).
+    scheme, _, token = given[0].strip().partition(" ")
+    token = token.strip()
+    if len(given) > 1 or scheme.lower() != "bearer" or not token:
+        raise _unauthorized("The Authorization header must hold one bearer token: Bearer TOKEN", "Bearer")
+    principal = None
+    if len(token) <= _MAX_TOKEN_CHARACTERS and token.isascii():
+        principal = await in_thread(accounts.verify, token)
+    if principal is None:
+        raise _unauthorized("The token is unknown, expired or revoked", 'Bearer error="invalid_token"')
+    return principal
+
+
+def _unauthorized(error: str, challenge: str) -> Problem:
+    return Problem(HTTPStatus.UNAUTHORIZED, error, headers={"WWW-Authenticate": challenge})

@@ -1,0 +1,49 @@
+"""Single calls: place one, show one with its attempts, cancel one."""
+
+from http import HTTPStatus
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from api.answers import JsonAnswer
+from api.backend import Backend, Principal, Verdict
+from api.offload import in_thread
+from api.payloads import query
+from api.problems import Problem, not_found
+from api.resource import path_id, resource
+from api.submission import submit
+
+
+def routes(backend: Backend) -> list[Route]:
+    """The paths under /call."""
+
+    async def create(request: Request, who: Principal) -> Response:
+        return await submit(backend, "call", request, who)
+
+    async def show(request: Request, who: Principal) -> Response:
+        query(request)
+        return await shown(path_id(request, "call"), who)
+
+    async def shown(uuid: str, who: Principal) -> Response:
+        call = await in_thread(backend.views.call, who.account_id, uuid)
+        if call is None:
+            raise not_found("call")
+        return JsonAnswer(call)
+
+    async def cancel(request: Request, who: Principal) -> Response:
+        uuid = path_id(request, "call")
+        query(request)
+        verdict = await backend.control.cancel_call(who.account_id, uuid)
+        if verdict is Verdict.UNKNOWN:
+            raise not_found("call")
+        if verdict is Verdict.FINAL:
+            raise Problem(HTTPStatus.CONFLICT, "The call is finished already")
+        return await shown(uuid, who)
+
+    accounts = backend.accounts
+    return [
+        resource("/call", accounts, POST=create),
+        resource("/call/{id}", accounts, GET=show),
+        resource("/call/{id}/cancel", accounts, POST=cancel),
+    ]

@@ -1,0 +1,64 @@
+"""Prometheus metrics, read from the engine when somebody asks: nothing is counted twice and nothing on the hot path."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from dialer.core.model import Disposition
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkUse:
+    """Channels of a trunk: taken now, and in all."""
+
+    channels_in_use: int
+    channels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The engine at one instant. `attempts` counts attempts that ended since the process started, by disposition."""
+
+    attempts: Mapping[str, int] = field(default_factory=dict)
+    live_calls: int = 0
+    free_places: int = 0
+    trunks: Mapping[str, TrunkUse] = field(default_factory=dict)
+
+
+class _Engine(Collector):
+    def __init__(self, read: Callable[[], Snapshot]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        now = self._read()
+        attempts = CounterMetricFamily(
+            "dialer_attempts", "Attempts that ended, by disposition.", labels=["disposition"]
+        )
+        # All of them from the start: a rate over a series that appears later misses its first step.
+        for disposition in Disposition:
+            attempts.add_metric([disposition], now.attempts.get(disposition, 0))
+        yield attempts
+        yield GaugeMetricFamily("dialer_live_calls", "Calls with an attempt under way.", now.live_calls)
+        yield GaugeMetricFamily(
+            "dialer_free_places", "Further legs that the SIP workers can carry now.", now.free_places
+        )
+        in_use = GaugeMetricFamily("dialer_trunk_channels_in_use", "Channels taken, by trunk.", labels=["trunk"])
+        limits = GaugeMetricFamily("dialer_trunk_channels", "Channels that a trunk has.", labels=["trunk"])
+        for name, trunk in now.trunks.items():
+            in_use.add_metric([name], trunk.channels_in_use)
+            limits.add_metric([name], trunk.channels)
+        yield in_use
+        yield limits
+
+
+def make_registry(read: Callable[[], Snapshot]) -> CollectorRegistry:
+    """A registry of the engine's metrics and the process's own. `read` is called on the event loop for each scrape."""
+    registry = CollectorRegistry()
+    registry.register(_Engine(read))
+    ProcessCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry

@@ -1,0 +1,21 @@
+"""What POST /campaign and POST /call have in common: the body goes to the intake as it came, and its answer goes back."""
+
+from typing import Literal
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.answers import JsonAnswer
+from api.backend import Backend, Principal
+from api.payloads import idempotency_key, query, spool
+
+
+async def submit(backend: Backend, endpoint: Literal["campaign", "call"], request: Request, who: Principal) -> Response:
+    """Hand the request to the intake. `Idempotent-Replayed: true` marks an answer that was given before."""
+    query(request)
+    key = idempotency_key(request)
+    with await spool(request, backend.max_body_bytes) as body:
+        answer = await backend.intake.submit(who.account_id, endpoint, body, key)
+    return JsonAnswer(
+        dict(answer.body), answer.status, headers={"Idempotent-Replayed": "true"} if answer.replayed else None
+    )
