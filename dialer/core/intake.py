@@ -1,0 +1,291 @@
+"""POST /campaign and POST /call, from the bytes of the body to a checked request or a refusal, and the answers to them.
+
+Rejecting is as exact as accepting: every fault of a body is named at once, and nothing is guessed. The usual body is checked
+by one pass of pydantic; only a body that fails it is looked at a second time, contact by contact, to name what is wrong.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, NoReturn
+
+from pydantic import ConfigDict, FailFast, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
+
+from dialer.core.contact import ContactFields, Fields, merge, read_fields, rest_faults
+from dialer.core.model import WallMs
+from dialer.core.phone import BLANK, E164, PhoneRules, normalize
+from dialer.core.timetable import Minutes, read_launch_at, read_recall, show_minute, show_time
+
+NO_PHONE = "Each contact must have a non-empty phone field"
+UNKNOWN_PLAYBOOK = "There is no such playbook"
+
+_MISSING, _NO_STRING, _NO_OBJECT = "is missing", "must be a string", "is missing: the contact is not an object"
+_PHONELESS = frozenset({BLANK, _MISSING, _NO_STRING, _NO_OBJECT})
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+# Each JSON value takes 16 to 60 bytes of memory whatever its text is: `[],[],[],...` of 64 MiB would take 1.2 GB. Commas count
+# values well enough; a contact has 18 fields of its own.
+_VALUES_PER_CONTACT = 64
+_VALUES_ANYWAY = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeRules:
+    """The operator's settings that decide what is accepted. `stagger_ms` becomes part of each accepted campaign."""
+
+    max_contacts: int = 100_000
+    stagger_ms: int = 200
+    phone: PhoneRules = field(default_factory=PhoneRules)
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignRequest:
+    """What a body asks for, checked. `contacts` maps each normalized phone to the fields that were given with it.
+
+    Each phone is one call, in the order of first mention; a later entry with the same phone changes the fields that it
+    gives. `total_contacts` counts the entries. `launch_at` None means now. `recall` is in minutes, ascending.
+    """
+
+    playbook_uuid: str
+    contacts: dict[str, Fields]
+    total_contacts: int
+    launch_at: WallMs | None
+    recall: tuple[Minutes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong. `index` is the contact's place in the array; None outside of it."""
+
+    index: int | None
+    field: str
+    reason: str
+
+    def detail(self) -> dict[str, Any]:
+        """The fault as it stands in `details`."""
+        place = {} if self.index is None else {"index": self.index}
+        return {**place, "field": self.field, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why nothing is accepted: the HTTP status, the line that says it, and every fault that was found."""
+
+    status: int
+    error: str
+    faults: tuple[Fault, ...] = ()
+
+    def body(self) -> dict[str, Any]:
+        """The JSON answer; without `details` where there are none."""
+        if not self.faults:
+            return {"error": self.error}
+        return {"error": self.error, "details": [fault.detail() for fault in self.faults]}
+
+
+@with_config(ConfigDict(extra="ignore", strict=True))
+class _Contact(ContactFields):
+    phone: str
+
+
+@with_config(ConfigDict(extra="ignore", strict=True))
+class _Campaign(TypedDict, total=False):
+    playbook_id: Any
+    contacts: Annotated[list[_Contact], FailFast()]
+    launch_at: Any
+    recall: Any
+
+
+_ADAPTER = TypeAdapter(_Campaign)
+
+
+class _Refused(Exception):
+    def __init__(self, refusal: Refusal) -> None:
+        self.refusal = refusal
+
+
+def read_campaign(body: bytes, rules: IntakeRules) -> CampaignRequest | Refusal:
+    """The request in the body of POST /campaign, or why it is none."""
+    try:
+        document = _usual(body, rules)
+        typed = document is not None
+        if document is None:
+            document = _load(body, rules)
+        head = _Head.read(document)
+        entries = document.get("contacts")
+        if not isinstance(entries, list) or not entries:
+            head.faults.append(Fault(None, "contacts", "must be a non-empty array"))
+            return head.refusal()
+        if len(entries) > rules.max_contacts:
+            error = f"contacts: {len(entries)} in one request, at most {rules.max_contacts} are allowed"
+            return Refusal(413, error)
+        contacts, faults = _read_contacts(entries, rules.phone, typed=typed)
+        if head.faults or faults:
+            return head.refusal(faults)
+        return CampaignRequest(head.playbook_uuid, contacts, len(entries), head.launch_at, head.recall)
+    except _Refused as refused:
+        return refused.refusal
+
+
+def read_call(body: bytes, rules: IntakeRules) -> CampaignRequest | Refusal:
+    """The request in the body of POST /call, a campaign of one whose contact's fields are at the top level."""
+    try:
+        document = _load(body, rules)
+        head = _Head.read(document)
+        phone, fields, faults = _read_contact(None, document, rules.phone)
+        if head.faults or faults:
+            return head.refusal(faults)
+        return CampaignRequest(head.playbook_uuid, {phone: fields}, 1, head.launch_at, head.recall)
+    except _Refused as refused:
+        return refused.refusal
+
+
+def accepted(
+    campaign_uuid: str, *, total_contacts: int, duplicate_contacts: int, launch_at: WallMs | None
+) -> dict[str, Any]:
+    """The 202 to POST /campaign; `launch_at` as it was given, None for an immediate campaign."""
+    answer: dict[str, Any] = {"success": True}
+    calls = total_contacts - duplicate_contacts
+    if launch_at is None:
+        answer |= {"message": "Campaign started successfully", "campaign_id": campaign_uuid, "scheduled": False}
+        answer |= {"total_contacts": total_contacts}
+    else:
+        answer |= {"message": f"Scheduled {calls} calls for {show_minute(launch_at)}", "campaign_id": campaign_uuid}
+        answer |= {"scheduled": True, "launch_at": show_time(launch_at)}
+        # Whatever cannot be called refuses the whole request, so that no call of an accepted one is in error.
+        answer |= {"total_contacts": total_contacts, "scheduled_calls": calls, "error_calls": 0}
+    if duplicate_contacts:
+        answer["duplicate_contacts"] = duplicate_contacts
+    return answer
+
+
+def accepted_call(call_uuid: str, *, launch_at: WallMs | None) -> dict[str, Any]:
+    """The 202 to POST /call."""
+    return {"success": True, "call_id": call_uuid, "scheduled": launch_at is not None}
+
+
+@dataclass(slots=True)
+class _Head:
+    """What stands beside the contacts."""
+
+    playbook_uuid: str = ""
+    launch_at: WallMs | None = None
+    recall: tuple[Minutes, ...] = ()
+    faults: list[Fault] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> "_Head":
+        head = cls()
+        playbook = document.get("playbook_id")
+        if playbook is None or (isinstance(playbook, str) and not playbook.strip()):
+            head.faults.append(Fault(None, "playbook_id", "is required"))
+        elif not isinstance(playbook, str) or not _UUID.fullmatch(playbook):
+            head.faults.append(Fault(None, "playbook_id", "must be a UUID"))
+        else:
+            head.playbook_uuid = playbook.lower()
+        try:
+            head.launch_at = read_launch_at(document.get("launch_at"))
+        except ValueError as error:
+            head.faults.append(Fault(None, "launch_at", str(error)))
+        try:
+            head.recall = read_recall(document.get("recall"))
+        except ValueError as error:
+            head.faults.append(Fault(None, "recall", str(error)))
+        return head
+
+    def refusal(self, of_contacts: list[Fault] | None = None) -> Refusal:
+        """The first fault in one line, all of them as details. A contact without a phone has a line of its own."""
+        faults = (*self.faults, *(of_contacts or ()))
+        first = faults[0]
+        error = f"{first.field} {first.reason}"
+        if not self.faults and any(fault.field == "phone" and fault.reason in _PHONELESS for fault in faults):
+            error = NO_PHONE
+        elif first.index is not None:
+            error = f"contacts[{first.index}]: {error}"
+        return Refusal(400, error, faults)
+
+
+def _usual(body: bytes, rules: IntakeRules) -> dict[str, Any] | None:
+    """The body with all contacts of the right types; None when it has to be looked at in the exact way."""
+    # pydantic's JSON parser takes the words NaN and Infinity, which are not JSON, for numbers.
+    if b"NaN" in body or b"Infinity" in body or _too_many_values(body, rules):
+        return None
+    try:
+        return dict(_ADAPTER.validate_json(body))
+    except ValidationError:
+        return None
+
+
+def _load(body: bytes, rules: IntakeRules) -> dict[str, Any]:
+    if _too_many_values(body, rules):
+        raise _Refused(Refusal(413, "The body holds too many values"))
+    try:
+        # Some programs begin UTF-8 with a byte order mark; RFC 8259 section 8.1 lets a receiver ignore it.
+        document = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise _Refused(Refusal(400, f"The body is not UTF-8 (byte {error.start})")) from error
+    except json.JSONDecodeError as error:
+        text = f"The body is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})"
+        raise _Refused(Refusal(400, text)) from error
+    except RecursionError as error:
+        raise _Refused(Refusal(400, "The body is not valid JSON: nested too deeply")) from error
+    except ValueError as error:
+        raise _Refused(Refusal(400, f"The body is not valid JSON: {error}")) from error
+    if not isinstance(document, dict):
+        raise _Refused(Refusal(400, "The body must be a JSON object"))
+    return document
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not a number")
+
+
+def _too_many_values(body: bytes, rules: IntakeRules) -> bool:
+    return body.count(b",") > _VALUES_ANYWAY + rules.max_contacts * _VALUES_PER_CONTACT
+
+
+def _read_contacts(entries: list[Any], rules: PhoneRules, *, typed: bool) -> tuple[dict[str, Fields], list[Fault]]:
+    """The contacts by phone, and the faults of all entries in their order. `typed`: the types were checked already."""
+    contacts: dict[str, Fields] = {}
+    faults: list[Fault] = []
+    for index, entry in enumerate(entries):
+        phone, fields, found = (_rest_of_contact if typed else _read_contact)(index, entry, rules)
+        if found:
+            faults += found
+        elif phone in contacts:
+            contacts[phone] = merge(contacts[phone], fields)
+        else:
+            contacts[phone] = fields
+    return contacts, faults
+
+
+def _rest_of_contact(index: int, entry: Fields, rules: PhoneRules) -> tuple[str, Fields, list[Fault] | None]:
+    # Runs a million times for a million contacts, and for most of them there is nothing left to check.
+    phone = entry.pop("phone")
+    faults = None
+    if not E164.fullmatch(phone):
+        try:
+            phone = normalize(phone, rules)
+        except ValueError as error:
+            faults = [Fault(index, "phone", str(error))]
+    if "timezone" in entry or "custom_fields" in entry:
+        faults = (faults or []) + [Fault(index, name, reason) for name, reason in rest_faults(entry)]
+    return phone, entry, faults
+
+
+def _read_contact(index: int | None, entry: object, rules: PhoneRules) -> tuple[str, Fields, list[Fault] | None]:
+    if not isinstance(entry, dict):
+        return "", {}, [Fault(index, "phone", _NO_OBJECT)]
+    phone, faults = "", []
+    written = entry.get("phone")
+    if not isinstance(written, str):
+        faults.append(Fault(index, "phone", _NO_STRING if "phone" in entry else _MISSING))
+    else:
+        try:
+            phone = normalize(written, rules)
+        except ValueError as error:
+            faults.append(Fault(index, "phone", str(error)))
+    fields, found = read_fields(entry)
+    faults += [Fault(index, name, reason) for name, reason in found]
+    return phone, fields, faults
