@@ -73,7 +73,7 @@ def _phrase(seen: Evidence) -> str:
     return words if seen.q850 is None else f"{words} (Q.850 cause {seen.q850})"
 
 
-def classify(seen: Evidence) -> Verdict:  # noqa: PLR0911  one row of the table a return
+def classify(seen: Evidence) -> Verdict:
     """The disposition of a leg that has ended.
 
     >>> classify(Evidence(486, EndedBy.FAR, rang=True)).disposition

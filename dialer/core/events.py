@@ -48,8 +48,9 @@ class LegEnded:
     """The leg is over and its place in the stack is free: the far end of this channel can carry another call.
 
     `sip_status` is the last response to the INVITE that came over the wire: the final one, or a provisional when the leg
-    ended without (a 100 that nothing followed, a BYE before the answer); 0 when nothing came at all. `q850` comes from a Reason header of the final response or BYE (RFC 3326); None
-    without one. `retry_after_s` None without the header. `reason` is the far side's phrase or the stack's, for people.
+    ended without (a 100 that nothing followed, a BYE before the answer); 0 when nothing came at all. `q850` comes from a
+    Reason header of the final response or BYE (RFC 3326); None without one. `retry_after_s` None without the header.
+    `reason` is the far side's phrase or the stack's, for people.
     """
 
     leg: LegId

@@ -20,10 +20,14 @@ Route = tuple[str, ...]
 
 @dataclass(slots=True)
 class Lane:
-    """One campaign's way through its calls. `cursor` first attempts were picked; `finished` and `live` count calls."""
+    """One campaign's way through its calls. `cursor` first attempts were picked; `finished` and `live` count calls.
+
+    `route` holds the playbook's trunks that this machine has, in order; while it has none of them the campaign waits.
+    """
 
     campaign: Campaign
     status: CampaignStatus
+    route: Route
     ladder: Ladder
     stagger: Interval
     cursor: int = 0
@@ -32,11 +36,6 @@ class Lane:
     recalls: list[tuple[WallMs, CallId]] = field(default_factory=list)
     snoozed_firsts: list[tuple[WallMs, CallId]] = field(default_factory=list)
     asleep_until: Mono | None = None
-
-    @property
-    def route(self) -> Route:
-        """The trunks to try, in order."""
-        return tuple(self.campaign.playbook.trunks)
 
     @property
     def dialing(self) -> bool:

@@ -1,0 +1,293 @@
+"""The attempts under way: their timers, their legs' news, their ends. Transitions are those of `dialer.core.attempt`."""
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+
+from dialer.core.attempt import Event, State
+from dialer.core.changes import AttemptAnswered, AttemptDialed, AttemptRetried, AttemptRinging, Change
+from dialer.core.disposition import Verdict, Why, classify
+from dialer.core.effects import Dial, Effect, HangUp, PlayAudio
+from dialer.core.events import Answered, InviteSent, LegEnded, LegEvent, LegLost, LegRefused, PlayEnded, Rang
+from dialer.core.live import NO_PLACE_RETRY_SECONDS, LiveAttempt, Timer
+from dialer.core.model import CallId, CampaignId, CampaignStatus, Disposition, LegId, Mono, Now
+from dialer.core.pacing import Pacing
+from dialer.core.playbook import Play, Step, Wait
+from dialer.core.steps import Script
+
+# Timers of ended attempts (a long max_call_seconds) stay in the heap until there are so many more than of live ones.
+TIMERS_KEPT = 1000
+
+
+@dataclass(slots=True)
+class Told:
+    """What the core has told and the engine has not yet taken: changes for the disk, effects for the wire, in order."""
+
+    changes: list[Change] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+
+
+class Attempts:
+    """Owns every `LiveAttempt`, one for a call and one for a number at most.
+
+    `closed` is called once for each, when it has ended: with the verdict, and the leg's end if there was one.
+    """
+
+    def __init__(
+        self, pacing: Pacing, told: Told, closed: Callable[[LiveAttempt, Verdict, LegEnded | None, Now], None]
+    ) -> None:
+        self._pacing = pacing
+        self._told = told
+        self._closed = closed
+        self._live: dict[CallId, LiveAttempt] = {}
+        self._numbers: set[str] = set()
+        self._legs: dict[LegId, LiveAttempt] = {}
+        self._leg_ids = count(1)
+        self._timers: list[tuple[Mono, int, Timer, LiveAttempt, int]] = []
+        self._timer_ids = count()
+        self._retries: dict[str, deque[LiveAttempt]] = {}
+        self._parked: dict[CampaignId, list[LiveAttempt]] = {}
+        self._unstored: list[LiveAttempt] = []
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def __iter__(self) -> Iterator[LiveAttempt]:
+        return iter(list(self._live.values()))
+
+    def get(self, call: CallId) -> LiveAttempt | None:
+        """The attempt of a call; None when none is under way."""
+        return self._live.get(call)
+
+    def busy(self, phone: str) -> bool:
+        """True while the number is in an attempt of any campaign."""
+        return phone in self._numbers
+
+    @property
+    def unstored(self) -> bool:
+        """True while an armed attempt waits for the disk."""
+        return bool(self._unstored)
+
+    def begin(self, attempt: LiveAttempt) -> None:
+        """An attempt was armed: its INVITE leaves at `fire_at`, once `stored` was said."""
+        self._live[attempt.id] = attempt
+        self._numbers.add(attempt.call.phone)
+        self._unstored.append(attempt)
+
+    def stored(self) -> None:
+        """The changes told so far are on disk: the INVITEs they record may leave."""
+        for attempt in self._unstored:
+            attempt.stored = True
+            if attempt.state is State.ARMED:
+                self._set(attempt.fire_at, Timer.FIRE, attempt, attempt.invites)
+        self._unstored.clear()
+
+    def next_timer(self) -> Mono | None:
+        """When `poll` has something to do."""
+        return self._timers[0][0] if self._timers else None
+
+    def next_retry(self, now: Now) -> Mono | None:
+        """When a technical retry may leave; None: none waits, or for a channel."""
+        times = []
+        for trunk, waiting in self._retries.items():
+            admission = self._pacing.next_dial_time((trunk,), now.mono) if waiting else None
+            if admission is not None:
+                times.append(admission.at)
+        return min(times, default=None)
+
+    def poll(self, now: Now) -> None:
+        """Carry out everything whose time has come: INVITEs, ring timeouts, limits, waits."""
+        if len(self._timers) > TIMERS_KEPT + 8 * len(self._live):
+            self._timers = [t for t in self._timers if t[3].state is not State.ENDED]
+            heapq.heapify(self._timers)
+        while self._timers and self._timers[0][0] <= now.mono:
+            _, _, timer, attempt, key = heapq.heappop(self._timers)
+            if timer is Timer.FIRE and attempt.state is State.ARMED and key == attempt.invites:
+                self._fire(attempt, now)
+            elif timer is Timer.RETRY and attempt.state is State.WAITING and key == attempt.invites:
+                self._queue_retry(attempt)
+            elif timer is Timer.RING and attempt.state in {State.DIALING, State.RINGING} and key == attempt.leg:
+                self.end(attempt, Event.RING_TIMEOUT, Why.RING_TIMEOUT, now)
+            elif timer is Timer.TALK and attempt.state is State.ANSWERED:
+                self.end(attempt, Event.TALK_TIMEOUT, Why.MAX_CALL, now)
+            elif timer is Timer.WAIT and attempt.state is State.ANSWERED:
+                self._step_over(attempt, key, now)
+
+    def on_leg(self, event: LegEvent, now: Now) -> None:  # noqa: C901, PLR0912  one arm of the match an event
+        """Something happened to a leg. News of legs that are over is ignored."""
+        attempt = self._legs.get(event.leg)
+        if attempt is None:
+            return
+        ids = attempt.id, attempt.lane.campaign.id, attempt.number
+        match event:
+            case InviteSent():
+                if attempt.sent is not None:
+                    attempt.sent.left(Mono(min(now.mono, now.mono_of(event.at))))
+                if attempt.advance(Event.SENT):
+                    self._dialed(attempt, event)
+            case Rang():
+                attempt.rang = True
+                if attempt.advance(Event.RANG):
+                    self._told.changes.append(AttemptRinging(*ids, event.at, event.dialog))
+            case Answered():
+                if attempt.advance(Event.CONFIRMED):
+                    attempt.answered = True
+                    self._told.changes.append(AttemptAnswered(*ids, event.at, event.dialog))
+                    playbook = attempt.lane.campaign.playbook
+                    self._set(Mono(now.mono + playbook.max_call_seconds), Timer.TALK, attempt, event.leg)
+                    attempt.script = Script(playbook.steps)
+                    self._perform(attempt, attempt.script.begin(), now)
+            case PlayEnded():
+                self._step_over(attempt, event.token, now)
+            case LegEnded():
+                self._leg_over(attempt)
+                self._ended(attempt, event, now)
+            case LegRefused():
+                self._leg_over(attempt)
+                self._refused(attempt, event, now)
+            case LegLost():
+                self._leg_over(attempt)
+                if attempt.advance(Event.LEG_LOST):
+                    self._close(attempt, Verdict(Disposition.INTERRUPTED, event.reason), None, now)
+
+    def end(self, attempt: LiveAttempt, event: Event, why: Why, now: Now) -> None:
+        """A limit of ours or an order: CANCEL or BYE where a leg exists, at once over where none does. Late ones: nothing."""
+        before = attempt.state
+        if not attempt.advance(event):
+            return
+        if before in {State.ARMED, State.WAITING}:
+            if before is State.ARMED:
+                self._pacing.release(attempt.trunk)
+            word = Disposition.CANCELLED if why is Why.CANCELLED else Disposition.INTERRUPTED
+            self._close(attempt, Verdict(word, why.value), None, now)
+            return
+        attempt.asked = why
+        if attempt.leg is not None:
+            self._told.effects.append(HangUp(attempt.leg))
+
+    def arm_retries(self, now: Now, until: Mono) -> None:
+        """Arm the technical retries that may leave at or before `until`."""
+        for trunk, waiting in self._retries.items():
+            for _ in range(len(waiting)):
+                admission = self._pacing.next_dial_time((trunk,), now.mono)
+                if admission is None or admission.at > until:
+                    break
+                attempt = waiting.popleft()
+                if attempt.state is not State.WAITING:
+                    continue
+                if attempt.lane.status is CampaignStatus.PAUSED:
+                    self._queue_retry(attempt)
+                    continue
+                self._arm_retry(attempt, admission.at, now)
+
+    def _queue_retry(self, attempt: LiveAttempt) -> None:
+        """The pause is over: it goes when the trunk has a channel. A paused campaign's waits for the campaign."""
+        if attempt.lane.status is CampaignStatus.PAUSED:
+            self._parked.setdefault(attempt.lane.campaign.id, []).append(attempt)
+        elif attempt.state is State.WAITING:
+            self._retries.setdefault(attempt.trunk, deque()).append(attempt)
+
+    def _arm_retry(self, attempt: LiveAttempt, fire_at: Mono, now: Now) -> None:
+        attempt.advance(Event.RETRY)
+        attempt.fire_at = fire_at
+        attempt.sent = self._pacing.take(attempt.trunk, fire_at)
+        attempt.stored = False
+        self._unstored.append(attempt)
+        attempt.sip_call_id = f"{attempt.call.uuid}-{attempt.number}.{attempt.invites}"
+        playbook = attempt.lane.campaign.playbook
+        self._told.changes.append(
+            AttemptRetried(
+                attempt.id,
+                attempt.number,
+                now.wall_of(fire_at),
+                attempt.trunk,
+                playbook.caller_id or "",
+                attempt.sip_call_id,
+                "technical retry",
+            )
+        )
+
+    def unpark(self, campaign: CampaignId) -> None:
+        """The campaign was resumed: its technical retries go on."""
+        for attempt in self._parked.pop(campaign, []):
+            self._queue_retry(attempt)
+
+    def _set(self, at: Mono, timer: Timer, attempt: LiveAttempt, key: int) -> None:
+        heapq.heappush(self._timers, (at, next(self._timer_ids), timer, attempt, key))
+
+    def _fire(self, attempt: LiveAttempt, now: Now) -> None:
+        sent = attempt.sent
+        if sent is None or not attempt.stored:
+            raise ValueError("an attempt fired that was not armed and stored")
+        earliest = sent.earliest()
+        if earliest > now.mono:
+            self._set(earliest, Timer.FIRE, attempt, attempt.invites)
+            return
+        sent.left(now.mono)
+        attempt.advance(Event.FIRE)
+        leg = LegId(next(self._leg_ids))
+        attempt.leg = leg
+        self._legs[leg] = attempt
+        playbook = attempt.lane.campaign.playbook
+        self._told.effects.append(
+            Dial(leg, attempt.trunk, attempt.call.phone, playbook.caller_id or "", attempt.sip_call_id)
+        )
+        self._set(Mono(now.mono + playbook.ring_timeout_seconds), Timer.RING, attempt, leg)
+
+    def _dialed(self, attempt: LiveAttempt, event: InviteSent) -> None:
+        campaign = attempt.lane.campaign
+        if not attempt.dialed and attempt.number == 1 and not campaign.scheduled:
+            attempt.anchor = event.at
+        attempt.dialed = True
+        self._told.changes.append(AttemptDialed(attempt.id, campaign.id, attempt.number, event.at, event.dialog))
+
+    def _perform(self, attempt: LiveAttempt, step: Step | None, now: Now) -> None:
+        if step is None or attempt.script is None or attempt.leg is None:
+            return
+        token = attempt.script.token
+        if isinstance(step, Play):
+            self._told.effects.append(PlayAudio(attempt.leg, token, step.audio))
+        elif isinstance(step, Wait):
+            self._set(Mono(now.mono + step.seconds), Timer.WAIT, attempt, token)
+        else:
+            self.end(attempt, Event.STEPS_ENDED, Why.STEPS_ENDED, now)
+
+    def _step_over(self, attempt: LiveAttempt, token: int, now: Now) -> None:
+        if attempt.state is State.ANSWERED and attempt.script is not None:
+            self._perform(attempt, attempt.script.over(token), now)
+
+    def _leg_over(self, attempt: LiveAttempt) -> None:
+        """The one place where a channel is given back by a leg's end."""
+        if attempt.leg is not None:
+            del self._legs[attempt.leg]
+            attempt.leg = None
+            self._pacing.release(attempt.trunk)
+
+    def _ended(self, attempt: LiveAttempt, event: LegEnded, now: Now) -> None:
+        invite = attempt.next_invite(event) if attempt.may_recall else None
+        if invite is None:
+            if attempt.advance(Event.LEG_ENDED):
+                self._close(attempt, classify(attempt.evidence(event)), event, now)
+            return
+        attempt.trunk, pause = invite
+        self._wait_for_retry(attempt, pause, now)
+
+    def _refused(self, attempt: LiveAttempt, event: LegRefused, now: Now) -> None:
+        """Nothing went to the wire: a place that is missing for the moment counts as nothing, else it is the trunk's fault."""
+        if event.transient and attempt.asked is None:
+            self._wait_for_retry(attempt, NO_PLACE_RETRY_SECONDS, now)
+            return
+        self._ended(attempt, event.as_end(), now)
+
+    def _wait_for_retry(self, attempt: LiveAttempt, pause: float, now: Now) -> None:
+        attempt.advance(Event.LEG_REFUSED_TRUNK)
+        attempt.asked = None
+        attempt.invites += 1
+        self._set(Mono(now.mono + pause), Timer.RETRY, attempt, attempt.invites)
+
+    def _close(self, attempt: LiveAttempt, verdict: Verdict, end: LegEnded | None, now: Now) -> None:
+        del self._live[attempt.id]
+        self._numbers.discard(attempt.call.phone)
+        self._closed(attempt, verdict, end, now)
