@@ -88,7 +88,8 @@ class Batch:
             row = self._connection.execute(_READ_PROGRESS, (campaign,)).fetchone()
             if row is None:
                 raise ValueError(f"there is no campaign {campaign}")
-            progress = Progress(*row[:3], CampaignStatus(row[3]), *row[4:])
+            status, *counts = row
+            progress = Progress(campaign, CampaignStatus(status), *counts)
             self.campaigns[campaign] = progress
         return progress
 
@@ -214,7 +215,7 @@ class Batch:
 
 
 _READ_PROGRESS: Final = """
-SELECT id, first_call, size, status, cursor, live, finished, attempts, last_first_attempt_at, ended_at
+SELECT status, first_call, size, cursor, live, finished, attempts, last_first_attempt_at, ended_at
 FROM campaign WHERE id = ? AND status <> 'loading'
 """
 _UNFINISHED: Final = "SELECT count(*) FROM call WHERE id >= ? AND id < ? AND finished_at IS NULL"

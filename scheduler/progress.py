@@ -34,9 +34,9 @@ class Progress:
     """
 
     id: CampaignId
+    status: CampaignStatus
     first_call: CallId
     size: int
-    status: CampaignStatus
     cursor: int
     live: int
     finished: int

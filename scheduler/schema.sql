@@ -152,3 +152,20 @@ CREATE TABLE idempotency (
     PRIMARY KEY (account_id, endpoint, key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idempotency_age ON idempotency (created_at);
+
+-- What is left to do for a campaign's intake. The row comes with the `loading` campaign, and goes when its contacts are
+-- stored too; where it is found at start, an active campaign gets the rest of its contacts, a loading one is removed.
+-- Contacts are stored in the order of their phones, up to `stored_phone`; those with ids up to `known_contact` existed
+-- when the campaign's calls were written.
+CREATE TABLE intake (
+    campaign_id   INTEGER PRIMARY KEY REFERENCES campaign (id),
+    known_contact INTEGER NOT NULL,
+    stored_phone  TEXT NOT NULL DEFAULT ''
+) STRICT;
+
+-- The given fields of a call whose contact existed already, for as long as its campaign has a row in `intake`. A new
+-- contact's fields are the call's own.
+CREATE TABLE intake_change (
+    call_id INTEGER PRIMARY KEY REFERENCES call (id),
+    fields  TEXT NOT NULL CHECK (json_valid(fields))
+) STRICT;

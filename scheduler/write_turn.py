@@ -1,0 +1,90 @@
+"""Write transactions that let the dispatcher pass, for processes that write much beside it.
+
+SQLite's write lock is not fair: who waits for it sleeps and looks again, and a process that writes chunk after chunk would
+take it 700 ms long from one that needs it now. So those in a hurry raise a flag, and the others stay away while it is up.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from scheduler.connection import disk_errors, sqlite3
+
+_LOOK_AGAIN_S = 0.0002
+_SQLITE_BUSY = 5
+
+
+class Flag(Protocol):
+    """An integer that other processes see (`multiprocessing.RawValue`): 1 while somebody waits for the lock or holds it."""
+
+    value: int
+
+
+class Orphaned(Exception):
+    """The process that this one works for is gone: nobody waits for the answer."""
+
+
+class WriteTurn:
+    """The write lock of `connection`, taken only while none of the flags in `ahead` is up; `own` is raised meanwhile.
+
+    Raises `Orphaned` instead of beginning where the process was started by another one that has ended since.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, *, ahead: Sequence[Flag] = (), own: Flag | None = None, patience_s: float = 5.0
+    ) -> None:
+        self._connection = connection
+        self._ahead = ahead
+        self._own = own
+        self._patience_s = patience_s
+        self._parent = os.getppid()
+        self._durable: bool | None = None
+        with disk_errors():
+            # A wait inside SQLite sleeps up to 100 ms at a time: ours looks again much sooner.
+            connection.execute("PRAGMA busy_timeout = 0")
+
+    @contextmanager
+    def transaction(self, *, durable: bool) -> Iterator[None]:
+        """One transaction, nothing stored when the block raises. `durable`: on disk, with all before it, when it ends.
+
+        Without it a power failure may take the transaction back, but kill -9 may not: the WAL is written, not synced (its
+        next fsync covers it). Raises `StoreUnavailable` as `scheduler.connection.disk_errors` does.
+        """
+        with disk_errors():
+            if durable is not self._durable:
+                self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                self._durable = durable
+            if self._own is not None:
+                self._own.value = 1
+            try:
+                self._begin()
+                try:
+                    yield
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    # SQLite rolls some failed transactions back by itself (full disk, I/O error) and leaves others open.
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+                    raise
+            finally:
+                if self._own is not None:
+                    self._own.value = 0
+
+    def _begin(self) -> None:
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            if os.getppid() != self._parent:
+                raise Orphaned
+            if not any(flag.value for flag in self._ahead):
+                try:
+                    self._connection.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != _SQLITE_BUSY or time.monotonic() > deadline:
+                        raise
+                else:
+                    return
+            time.sleep(_LOOK_AGAIN_S)

@@ -1,0 +1,303 @@
+"""A store in memory that keeps the same contract as the one on SQLite (`tests/contract/test_store.py` holds both to it).
+
+It counts nothing as it goes: every count is taken from its calls when it is asked for, which makes it an oracle.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dialer.core.changes import (
+    AttemptAnswered,
+    AttemptArmed,
+    AttemptDialed,
+    AttemptEnded,
+    AttemptRetried,
+    AttemptRinging,
+    CallFinished,
+    CallSnoozed,
+    CampaignMoved,
+    Change,
+    RecallScheduled,
+)
+from dialer.core.model import (
+    AccountId,
+    CallId,
+    CallRecord,
+    Campaign,
+    CampaignId,
+    CampaignStatus,
+    Disposition,
+    OpenAttempt,
+    WallMs,
+)
+from dialer.core.playbook import Playbook
+from dialer.ports import StoredCampaign, StoreUnavailable
+
+ENDED = {CampaignStatus.COMPLETED, CampaignStatus.CANCELLED}
+PLAYBOOK = Playbook(name="Renewal", trunks=["pbx"])
+
+
+@dataclass(frozen=True)
+class Counts:
+    """A campaign's counts as a test compares them; `outcomes` is of finished calls, without zeros."""
+
+    scheduled: int
+    live: int
+    finished: int
+    attempts: int
+    outcomes: dict[str, int]
+
+
+@dataclass
+class FakeAttempt:
+    record: OpenAttempt
+    ended: AttemptEnded | None = None
+
+
+@dataclass
+class FakeCall:
+    phone: str
+    contact: dict[str, Any]
+    attempts: list[FakeAttempt] = field(default_factory=list)
+    first_dialed_at: WallMs | None = None
+    next_at: WallMs | None = None
+    finished: Disposition | None = None
+
+    @property
+    def open(self) -> FakeAttempt | None:
+        return self.attempts[-1] if self.attempts and self.attempts[-1].ended is None else None
+
+
+@dataclass
+class FakeCampaign:
+    campaign: Campaign
+    status: CampaignStatus
+    cursor: int = 0
+    last_first_attempt_at: WallMs | None = None
+
+
+class FakeStore:
+    """`dialer.ports.Store` without a disk. `refuse` set to a text makes every write fail with it until it is None again.
+
+    `commits` holds every batch that was stored.
+    """
+
+    def __init__(self) -> None:
+        self.campaigns: dict[CampaignId, FakeCampaign] = {}
+        self.calls: dict[CallId, FakeCall] = {}
+        self.forbidden: set[str] = set()
+        self.refuse: str | None = None
+        self.commits: list[list[Change]] = []
+        self._given: set[tuple[WallMs, CallId]] = set()
+
+    # What tests do to it
+
+    def add_campaign(
+        self,
+        *,
+        size: int = 1,
+        launch_at: int = 0,
+        stagger_ms: int = 0,
+        recall_ms: tuple[int, ...] = (),
+        scheduled: bool = False,
+        account: int = 1,
+        playbook: Playbook = PLAYBOOK,
+        phones: Sequence[str] | None = None,
+    ) -> Campaign:
+        first = CallId(max(self.calls, default=0) + 1)
+        campaign = Campaign(
+            CampaignId(len(self.campaigns) + 1),
+            AccountId(account),
+            WallMs(launch_at),
+            stagger_ms,
+            first,
+            size,
+            recall_ms,
+            scheduled,
+            playbook,
+        )
+        self.campaigns[campaign.id] = FakeCampaign(campaign, CampaignStatus.SCHEDULED)
+        for i in range(size):
+            phone = phones[i] if phones else f"+3491{first + i:07}"
+            self.calls[CallId(first + i)] = FakeCall(phone, {"first_name": f"No {first + i}"})
+        return campaign
+
+    def forbid(self, phone: str) -> None:
+        self.forbidden.add(phone)
+
+    def counts(self, campaign: CampaignId) -> Counts:
+        calls = self._calls_of(campaign)
+        live = sum(call.open is not None for call in calls)
+        outcomes = Counter(call.finished.value for call in calls if call.finished is not None)
+        finished = sum(outcomes.values())
+        attempts = sum(len(call.attempts) for call in calls)
+        return Counts(len(calls) - live - finished, live, finished, attempts, dict(outcomes))
+
+    def reopen(self) -> None:
+        """What a new process finds: all that was stored, and no memory of which timers were given."""
+        self._given.clear()
+
+    # What the engine does with it
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        if self.refuse is not None:
+            raise StoreUnavailable(self.refuse)
+        before = self._touched(changes)
+        try:
+            for change in changes:
+                self._take(change)
+            self._settle(changes)
+        except BaseException:
+            self.calls.update(before[0])
+            self.campaigns.update(before[1])
+            raise
+        for change in changes:
+            if isinstance(change, RecallScheduled | CallSnoozed):
+                self._given.discard((change.due_at, change.call))
+        if changes:
+            self.commits.append(list(changes))
+
+    def call(self, call: CallId) -> CallRecord:
+        row = self.calls[call]
+        return CallRecord(
+            id=call,
+            uuid=f"00000000-0000-8000-8000-{call:012x}",
+            phone=row.phone,
+            contact=dict(row.contact),
+            attempts=len(row.attempts) - (row.open is not None),
+            first_dialed_at=row.first_dialed_at,
+            suppressed=row.phone in self.forbidden,
+            finished=row.finished is not None,
+        )
+
+    def active_campaigns(self) -> list[StoredCampaign]:
+        stored = [self.campaign(campaign) for campaign in sorted(self.campaigns)]
+        return [one for one in stored if one.status not in ENDED or one.live]
+
+    def campaign(self, campaign: CampaignId) -> StoredCampaign:
+        held, counts = self.campaigns[campaign], self.counts(campaign)
+        return StoredCampaign(
+            campaign=held.campaign,
+            status=held.status,
+            cursor=held.cursor,
+            finished=counts.finished,
+            live=counts.live,
+            last_first_attempt_at=held.last_first_attempt_at,
+        )
+
+    def open_attempts(self) -> list[OpenAttempt]:
+        return [call.open.record for _, call in sorted(self.calls.items()) if call.open is not None]
+
+    def due_timers(self, until: WallMs) -> Iterator[tuple[WallMs, CallId]]:
+        while (first := self._first_timer()) is not None and first[0] <= until:
+            self._given.add(first)
+            yield first
+
+    def next_timer(self) -> WallMs | None:
+        first = self._first_timer()
+        return None if first is None else first[0]
+
+    # Inside
+
+    def _first_timer(self) -> tuple[WallMs, CallId] | None:
+        timers = {(row.next_at, call) for call, row in self.calls.items() if row.next_at is not None}
+        return min(timers - self._given, default=None)
+
+    def _calls_of(self, campaign: CampaignId) -> list[FakeCall]:
+        c = self.campaigns[campaign].campaign
+        return [self.calls[CallId(i)] for i in range(c.first_call, c.first_call + c.size)]
+
+    def _touched(self, changes: Sequence[Change]) -> tuple[dict[CallId, FakeCall], dict[CampaignId, FakeCampaign]]:
+        calls = {change.call for change in changes if not isinstance(change, CampaignMoved)}
+        campaigns = {change.campaign for change in changes if not isinstance(change, AttemptRetried)}
+        for change in changes:
+            if isinstance(change, CampaignMoved) and change.campaign in self.campaigns:
+                c = self.campaigns[change.campaign].campaign
+                calls.update(CallId(i) for i in range(c.first_call, c.first_call + c.size))
+        return (
+            {call: deepcopy(self.calls[call]) for call in calls if call in self.calls},
+            {c: replace(self.campaigns[c]) for c in campaigns if c in self.campaigns},
+        )
+
+    def _take(self, change: Change) -> None:
+        if isinstance(change, CampaignMoved):
+            self._move(change)
+            return
+        row = self.calls.get(change.call)
+        _demand(row is not None and row.finished is None, change)
+        assert row is not None
+        match change:
+            case AttemptArmed():
+                _demand(row.open is None and change.number == len(row.attempts) + 1, change)
+                held = self._claim(change, change.number)
+                if change.number == 1:
+                    held.last_first_attempt_at = WallMs(max(held.last_first_attempt_at or 0, change.fire_at))
+                row.next_at = None
+                opened = OpenAttempt(
+                    change.call, change.number, change.due_at, change.fire_at, None, None, change.trunk
+                )
+                row.attempts.append(FakeAttempt(opened))
+            case RecallScheduled() | CallSnoozed():
+                self._claim(change, 1)
+                row.next_at = change.due_at
+            case CallFinished():
+                row.finished, row.next_at = change.disposition, None
+            case _:
+                self._of_attempt(change, row)
+
+    def _of_attempt(self, change: Change, row: FakeCall) -> None:
+        attempt = row.open
+        assert not isinstance(change, CampaignMoved | CallFinished | CallSnoozed)
+        _demand(attempt is not None and attempt.record.number == change.number, change)
+        assert attempt is not None
+        match change:
+            case AttemptRetried():
+                attempt.record = replace(attempt.record, fire_at=change.fire_at, trunk=change.trunk)
+            case AttemptDialed():
+                attempt.record = replace(attempt.record, dialed_at=attempt.record.dialed_at or change.at)
+                if change.number == 1 and row.first_dialed_at is None:
+                    row.first_dialed_at = change.at
+            case AttemptAnswered():
+                attempt.record = replace(attempt.record, answered_at=attempt.record.answered_at or change.at)
+            case AttemptEnded():
+                attempt.ended = change
+            case AttemptRinging():
+                pass
+
+    def _claim(self, change: AttemptArmed | RecallScheduled | CallSnoozed, number: int) -> FakeCampaign:
+        held = self.campaigns[change.campaign]
+        _demand(held.status not in ENDED, change)
+        position = change.call - held.campaign.first_call
+        if number == 1 and position >= held.cursor:
+            jumped = self._calls_of(change.campaign)[held.cursor : position]
+            _demand(all(call.finished for call in jumped), change)
+            held.cursor = position + 1
+        return held
+
+    def _move(self, change: CampaignMoved) -> None:
+        held = self.campaigns[change.campaign]
+        if held.status == change.status:
+            return
+        _demand(held.status not in ENDED, change)
+        calls = self._calls_of(change.campaign)
+        if change.status is CampaignStatus.COMPLETED:
+            _demand(all(call.finished for call in calls), change)
+        if change.status is CampaignStatus.CANCELLED:
+            for call in calls:
+                if call.open is None and call.finished is None:
+                    call.finished, call.next_at = Disposition.CANCELLED, None
+        held.status = change.status
+
+    def _settle(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if isinstance(change, AttemptEnded):
+                row = self.calls[change.call]
+                _demand(row.finished is not None or row.next_at is not None or row.open is not None, change)
+
+
+def _demand(holds: bool, change: Change) -> None:
+    if not holds:
+        raise ValueError(f"cannot follow what is stored: {change}")
