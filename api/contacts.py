@@ -1,8 +1,6 @@
 """Contacts: whom the account knows. Campaigns make them; here they are looked up, corrected and erased."""
 
-import zoneinfo
 from collections.abc import Mapping
-from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -17,51 +15,23 @@ from api.payloads import cursor, json_object, limit_of, number_position, query
 from api.phones import phone_asked
 from api.problems import bad_request, not_found
 from api.resource import path_id, resource
+from dialer.core.contact import ContactFields, read_fields
 
-TEXT_FIELDS = (
-    "first_name",
-    "last_name",
-    "email",
-    "company",
-    "job_title",
-    "address",
-    "city",
-    "state",
-    "country",
-    "postal_code",
-    "timezone",
-    "utm_source",
-    "utm_medium",
-    "utm_campaign",
-    "utm_term",
-    "utm_content",
-)
+_KNOWN = frozenset(ContactFields.__annotations__)
 _MAX_BYTES = 1 << 20
 
 
 def faults_of_change(change: Mapping[str, Any]) -> list[dict[str, str]]:
-    """What is wrong with the JSON of a PATCH: `field` and `reason` of each fault. null takes a field away."""
-    faults = []
-    for name, value in change.items():
-        reason = None
-        if name == "phone":
-            reason = "a contact's phone is what it is known by, and stays"
-        elif name == "custom_fields":
-            reason = None if isinstance(value, dict) else "must be an object"
-        elif name not in TEXT_FIELDS:
-            reason = "no such field"
-        elif value is not None and not isinstance(value, str):
-            reason = "must be text or null"
-        elif name == "timezone" and value is not None and value not in _zones():
-            reason = "must be an IANA time zone, as Europe/Madrid"
-        if reason is not None:
-            faults.append({"field": name, "reason": reason})
-    return faults
+    """What is wrong with the JSON of a PATCH: `field` and `reason` of each fault. null takes a field away.
 
-
-@cache
-def _zones() -> frozenset[str]:
-    return frozenset(zoneinfo.available_timezones())
+    Unlike in a campaign, where a contact may carry whatever its source had, an unknown field is a fault: the client asks
+    for a change that would not happen.
+    """
+    faults = [(name, "no such field") for name in change if name not in _KNOWN and name != "phone"]
+    if "phone" in change:
+        faults.append(("phone", "is what the contact is known by, and stays"))
+    _, of_values = read_fields({name: value for name, value in change.items() if value is not None})
+    return [{"field": field, "reason": reason} for field, reason in faults + of_values]
 
 
 def routes(backend: Backend) -> list[Route]:

@@ -1,5 +1,6 @@
 """One path of the API and its methods: who may ask, which handler answers, and what the client is told when it fails."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
@@ -33,6 +34,10 @@ class Resource:
             response = await self._answer(request)
         except ClientDisconnect:
             return  # nobody is left to be told
+        except asyncio.CancelledError:
+            # The server stops, and has waited long enough. Without this uvicorn would answer in plain text.
+            await Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The server is stopping").answer()(scope, receive, send)
+            raise
         except Exception as error:  # noqa: BLE001 - the edge: whatever it is becomes an answer, and is logged there
             response = answer_to(error, request)
         await response(scope, receive, send)

@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 # A request's line and headers together; llhttp itself has no limit.
 _MAX_HEAD_BYTES = 64 << 10
-# How long a client may take for them, and how long an idle connection is kept.
+# How long a client may take for them (or for the rest of a body that was refused), and how long an idle connection is kept.
 _HEAD_SECONDS = 20.0
 _KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 512
@@ -22,36 +22,41 @@ _BACKLOG = 512
 class _Http(HttpToolsProtocol):
     """uvicorn's HTTP/1.1, with a limit and a deadline for request heads, and its own refusals in the contract's form."""
 
-    _head_timer: asyncio.TimerHandle | None = None
-    _head_bytes = 0
+    _timer: asyncio.TimerHandle | None = None
     _in_head = True
+    _head_bytes = 0
+    _boundary_passed = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._expect_head()
+        self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._in_head and self._head_timer is None:
-            self._expect_head()  # the first bytes after an idle time
+        if self._in_head:
+            self._start_timer()
+        self._boundary_passed = False
         super().data_received(data)
-        # What the head shares its last piece with is body, so the piece counts only while the head is still open.
-        if self._in_head and self.transport is not None and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        # A piece in which a head or a message ends is counted for neither side of it.
+        if self._in_head and not self._boundary_passed:
             self._head_bytes += len(data)
             if self._head_bytes > _MAX_HEAD_BYTES:
                 self._refuse("431 Request Header Fields Too Large", "The request's headers are too large")
+        elif not self._in_head and self.cycle.response_complete:
+            # The rest of a body that was refused: it is read and dropped, so that the client gets to see the answer.
+            self._start_timer()
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
-        self._head_bytes = 0
-        self._stop_timer()
+        self._pass_boundary(in_head=False)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        self._in_head = True
+        self._pass_boundary(in_head=True)
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -68,18 +73,27 @@ class _Http(HttpToolsProtocol):
         )
         self.transport.close()
 
-    def _expect_head(self) -> None:
-        self._head_timer = self.loop.call_later(_HEAD_SECONDS, self._head_is_late)
+    def _pass_boundary(self, *, in_head: bool) -> None:
+        self._in_head = in_head
+        self._head_bytes = 0
+        self._boundary_passed = True
+        self._stop_timer()
 
-    def _head_is_late(self) -> None:
-        self._head_timer = None
-        if not self.transport.is_closing():
-            self._refuse("408 Request Timeout", "The request did not arrive in time")
+    def _start_timer(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(_HEAD_SECONDS, self._too_late)
 
     def _stop_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_late(self) -> None:
+        self._timer = None
+        if self._in_head:
+            self._refuse("408 Request Timeout", "The request did not arrive in time")
+        else:
+            self.transport.close()
 
 
 class _Server(uvicorn.Server):
