@@ -24,7 +24,10 @@ class Snapshot:
     """The engine at one instant. `attempts` counts attempts that ended since the process started, by disposition."""
 
     attempts: Mapping[str, int] = field(default_factory=dict)
-    live_calls: int = 0
+    live: int = 0
+    talking: int = 0
+    database_writable: bool = True
+    workers: int = 0
     free_places: int = 0
     trunks: Mapping[str, TrunkUse] = field(default_factory=dict)
 
@@ -35,19 +38,21 @@ class _Engine(Collector):
 
     def collect(self) -> Iterator[Metric]:
         now = self._read()
-        attempts = CounterMetricFamily(
-            "dialer_attempts", "Attempts that ended, by disposition.", labels=["disposition"]
-        )
+        attempts = CounterMetricFamily("dialer_attempts", "Attempts that ended, by disposition", labels=["disposition"])
         # All of them from the start: a rate over a series that appears later misses its first step.
         for disposition in Disposition:
             attempts.add_metric([disposition], now.attempts.get(disposition, 0))
         yield attempts
-        yield GaugeMetricFamily("dialer_live_calls", "Calls with an attempt under way.", now.live_calls)
-        yield GaugeMetricFamily(
-            "dialer_free_places", "Further legs that the SIP workers can carry now.", now.free_places
-        )
-        in_use = GaugeMetricFamily("dialer_trunk_channels_in_use", "Channels taken, by trunk.", labels=["trunk"])
-        limits = GaugeMetricFamily("dialer_trunk_channels", "Channels that a trunk has.", labels=["trunk"])
+        for name, documentation, value in (
+            ("dialer_attempts_live", "Attempts under way", now.live),
+            ("dialer_calls_talking", "Calls that were answered and go on", now.talking),
+            ("dialer_database_writable", "1 while the database accepts writes", int(now.database_writable)),
+            ("dialer_sip_workers", "SIP worker processes that are up", now.workers),
+            ("dialer_sip_free_places", "Further legs that the SIP workers can carry now", now.free_places),
+        ):
+            yield GaugeMetricFamily(name, documentation, value)
+        in_use = GaugeMetricFamily("dialer_trunk_channels_in_use", "Channels in use", labels=["trunk"])
+        limits = GaugeMetricFamily("dialer_trunk_channels", "Channels of the trunk", labels=["trunk"])
         for name, trunk in now.trunks.items():
             in_use.add_metric([name], trunk.channels_in_use)
             limits.add_metric([name], trunk.channels)

@@ -151,15 +151,15 @@ class TrunkSettings(_Section):
     """
 
     uri: Annotated[str, StringConstraints(max_length=300)]
-    # The characters of a SIP user part (RFC 3261, 25.1).
-    username: Annotated[
-        str, _matching(r"[A-Za-z0-9_.!~*'()&=+$,;?/%-]{0,128}", "must be a SIP user name of at most 128 characters")
-    ] = ""
+    # It goes between quotes in the Authorization header.
+    username: Annotated[str, _matching(r"[!#-\[\]-~]{0,128}", 'must be printable ASCII without spaces, " or \\')] = ""
     password: Annotated[SecretStr, Field(max_length=256)] = SecretStr("")
     password_file: Annotated[FilePath, AfterValidator(_readable_secret)] | None = None
     registers: Annotated[bool, Field(alias="register")] = False
     caller_id: Annotated[
-        str, _matching(r"(\+?[0-9*#]{1,20})?", "must be 1 to 20 digits, * or #, with or without a leading +")
+        str,
+        Field(validate_default=True),
+        _matching(r"(\+?[0-9*#]{1,20})?", "must be 1 to 20 digits, * or #, with or without a leading +"),
     ] = ""
     allowed_caller_ids: (
         Annotated[frozenset[CallerId], Field(strict=False), BeforeValidator(_comma_separated), NoDecode] | None
@@ -173,6 +173,15 @@ class TrunkSettings(_Section):
         found = _TRUNK_URI.match(value)
         if found is None or not 0 < int(found["port"] or 5060) <= 65_535:
             raise _refuse("must look like sip:HOST, sip:HOST:PORT or sip:HOST:PORT;transport=tcp (udp, tcp or tls)")
+        return value
+
+    @field_validator("caller_id")
+    @classmethod
+    def _somebody_calls(cls, value: str, info: ValidationInfo) -> str:
+        # Without a caller id the username is the user of the From URI (RFC 3261, 25.1: unreserved and user-unreserved).
+        username = info.data.get("username", "")
+        if not value and username and re.fullmatch(r"[A-Za-z0-9.!~*'()&=+$,_-]{1,64}", username) is None:
+            raise _refuse(f"is required, because the username {username!r} cannot stand in a From header")
         return value
 
     @field_validator("password")

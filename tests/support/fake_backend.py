@@ -58,7 +58,9 @@ class Fakes:
     asked: dict[str, Any] = field(default_factory=dict)
 
     def backend(self) -> Backend:
-        snapshot = Snapshot({"answered": 3}, 2, 30, {"pbx": TrunkUse(2, 30)})
+        snapshot = Snapshot(
+            {"answered": 3}, live=2, talking=1, workers=4, free_places=30, trunks={"pbx": TrunkUse(2, 30)}
+        )
         return Backend(
             accounts=_Accounts(self),
             views=_Views(self),

@@ -510,7 +510,11 @@ class TestHealth:
         lines = ask("GET", "/metrics", token=None).text.splitlines()
         assert 'dialer_attempts_total{disposition="answered"} 3.0' in lines
         assert 'dialer_attempts_total{disposition="busy"} 0.0' in lines
-        assert "dialer_live_calls 2.0" in lines
+        assert "dialer_attempts_live 2.0" in lines
+        assert "dialer_calls_talking 1.0" in lines
+        assert "dialer_database_writable 1.0" in lines
+        assert "dialer_sip_workers 4.0" in lines
+        assert "dialer_sip_free_places 30.0" in lines
         assert 'dialer_trunk_channels_in_use{trunk="pbx"} 2.0' in lines
         assert 'dialer_trunk_channels{trunk="pbx"} 30.0' in lines
         assert any(line.startswith("process_resident_memory_bytes") for line in lines)

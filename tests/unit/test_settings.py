@@ -183,7 +183,11 @@ def test_every_fault_is_listed_by_key_and_unknown_keys_are_faults(faults: Faults
         ("[sip]\nworkers = 0", "sip.workers: must be 1 or more"),
         ("[trunks.pbx]", "trunks.pbx.uri: is required"),
         (TRUNK + 'register = "yes"', "trunks.pbx.register: must be true or false"),
-        (TRUNK + 'username = "a b"', "trunks.pbx.username: must be a SIP user name of at most 128 characters"),
+        (TRUNK + 'username = "a b"', 'trunks.pbx.username: must be printable ASCII without spaces, " or \\'),
+        (
+            TRUNK + 'username = "me@home"',
+            "trunks.pbx.caller_id: is required, because the username 'me@home' cannot stand in a From header",
+        ),
         (TRUNK + 'password = "a\\r\\nVia: x"', "trunks.pbx.password: must not hold control characters"),
         (
             TRUNK + 'caller_id = "Bob"',
