@@ -1,0 +1,221 @@
+"""One outgoing call in pjsua2: what its callbacks say, as `LegEvent`s. Lives in a worker process, on its one thread."""
+
+import functools
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final, ParamSpec
+
+import pjsua2 as pj
+
+from dialer.core.events import Answered, EndedBy, InviteSent, LegEnded, LegEvent, Rang
+from dialer.core.model import LegId, WallMs
+from sip.causes import carries_description, read_verdict
+from sip.dialog import DialogFacts
+
+log = logging.getLogger(__name__)
+P = ParamSpec("P")
+
+# After our CANCEL or BYE the stack keeps a place for at most 64*T1 = 32 s (RFC 3261 17.1.1.2), and one round for a 200
+# that crossed the CANCEL, whose BYE may go unanswered as well.
+STUCK_AFTER_SECONDS: Final = 70.0
+SILENT_PEER_SECONDS: Final = 31.0
+
+
+def wall_ms() -> WallMs:
+    """Now, as the reports carry it."""
+    return WallMs(time.time_ns() // 1_000_000)
+
+
+def contained(callback: Callable[P, None]) -> Callable[P, None]:
+    """A callback that lets no exception out: through the stack's C code one would end the process."""
+
+    @functools.wraps(callback)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            callback(*args, **kwargs)
+        except Exception:
+            log.exception("a callback of the SIP stack failed")
+
+    return run
+
+
+class Leg(pj.Call):  # type: ignore[misc]
+    """A leg, from `makeCall` to its real end.
+
+    Callbacks only copy and note: `report` takes events as they come; for what has to be done outside the callback they
+    `note` the leg, whose `end` is set when the far side or the stack ended it. After `hang_up` the stack is silent about
+    the call, so `place_is_free` asks it.
+    """
+
+    def __init__(
+        self,
+        account: pj.Account,
+        leg: LegId,
+        sip_call_id: str,
+        report: Callable[[LegEvent], None],
+        note: Callable[["Leg"], None],
+    ) -> None:
+        super().__init__(account)
+        self.leg = leg
+        self.sip_call_id = sip_call_id
+        self.sent = self.answered = False
+        self.end: LegEnded | None = None
+        self._report = report
+        self._note = note
+        self._rang = False
+        self._sip_status = 0
+        self._dialog = DialogFacts()
+        self._rtp: dict[str, float] | None = None
+        self._hung_up_at: float | None = None
+
+    @contained
+    def onCallTsxState(self, prm: Any) -> None:  # noqa: N802, ANN401
+        """Transactions inside the call: our INVITE leaving, and its responses."""
+        event = prm.e.body.tsxState
+        if self.answered or event.tsx.role != pj.PJSIP_ROLE_UAC or event.tsx.method != "INVITE":
+            return
+        if event.type == pj.PJSIP_EVENT_TX_MSG and event.tsx.state == pj.PJSIP_TSX_STATE_CALLING:
+            self._dialog.invite_left(event.src.tdata.wholeMsg, event.src.tdata.dstAddress)
+            if not self.sent:
+                self.sent = True
+                self._report(InviteSent(self.leg, wall_ms(), self._dialog.as_json()))
+        elif event.type == pj.PJSIP_EVENT_RX_MSG:
+            self._response_came(event.tsx.statusCode, event.src.rdata.wholeMsg)
+
+    def _response_came(self, status: int, text: str) -> None:
+        self._sip_status = status
+        if status > 100:
+            self._dialog.response_came(text)
+        if 180 <= status < 190 and not self._rang:
+            self._rang = True
+            self._report(Rang(self.leg, wall_ms(), status, carries_description(text), self._dialog.as_json()))
+
+    @contained
+    def onCallState(self, prm: Any) -> None:  # noqa: N802, ANN401
+        """The call's own states. CONNECTING is the 200, CONFIRMED our ACK to it (only that counts as an answer)."""
+        state = self.getInfo().state
+        if state == pj.PJSIP_INV_STATE_CONNECTING:
+            event = prm.e.body.tsxState
+            if event.type == pj.PJSIP_EVENT_RX_MSG:
+                self._response_came(event.tsx.statusCode, event.src.rdata.wholeMsg)
+        elif state == pj.PJSIP_INV_STATE_CONFIRMED:
+            self.answered = True
+            self._report(Answered(self.leg, wall_ms(), self._dialog.as_json()))
+        elif state == pj.PJSIP_INV_STATE_DISCONNECTED and self._hung_up_at is None and self.end is None:
+            self.end = self._ended_by_other(prm.e)
+            self._note(self)
+
+    def _ended_by_other(self, event: pj.SipEvent) -> LegEnded:
+        """How a leg ended that we did not hang up. Codes that the stack makes up carry no received message."""
+        change = event.body.tsxState
+        received = event.type == pj.PJSIP_EVENT_TSX_STATE and change.type == pj.PJSIP_EVENT_RX_MSG
+        text = change.src.rdata.wholeMsg if received else ""
+        ours = change.tsx.role == pj.PJSIP_ROLE_UAC and change.tsx.method == "BYE"  # the stack gave the call up itself
+        if not text or ours:
+            return self._ending(EndedBy.STACK, reason=self.getInfo().lastReason)
+        verdict = read_verdict(text)
+        if not self.answered and change.tsx.role == pj.PJSIP_ROLE_UAC and change.tsx.method == "INVITE":
+            self._sip_status = verdict.sip_status
+        return LegEnded(
+            self.leg,
+            wall_ms(),
+            EndedBy.FAR,
+            sip_status=self._sip_status,
+            q850=verdict.q850,
+            retry_after_s=verdict.retry_after_s,
+            reason=verdict.phrase or change.tsx.method,
+            rtp=self._rtp,
+        )
+
+    def _ending(self, by: EndedBy, reason: str) -> LegEnded:
+        return LegEnded(self.leg, wall_ms(), by, sip_status=self._sip_status, reason=reason, rtp=self._rtp)
+
+    @contained
+    def onStreamDestroyed(self, prm: Any) -> None:  # noqa: N802, ANN401
+        """The last moment at which a stream's figures can be read; a call has several when it was re-negotiated."""
+        rtcp = self.getStreamStat(prm.streamIdx).rtcp
+        earlier = self._rtp or {"packets_sent": 0.0, "packets_received": 0.0, "packets_lost": 0.0}
+        self._rtp = {
+            "packets_sent": earlier["packets_sent"] + rtcp.txStat.pkt,
+            "packets_received": earlier["packets_received"] + rtcp.rxStat.pkt,
+            "packets_lost": earlier["packets_lost"] + rtcp.rxStat.loss,
+            "jitter_ms": round(rtcp.rxStat.jitterUsec.mean / 1000, 3),
+            "rtt_ms": round(rtcp.rttUsec.mean / 1000, 3),
+        }
+
+    @contained
+    def onCallMediaState(self, prm: Any) -> None:  # noqa: N802, ANN401, ARG002
+        """Media came up, or was re-negotiated: whatever plays has to be connected again."""
+        self._note(self)
+
+    @contained
+    def onCallTransferRequest(self, prm: Any) -> None:  # noqa: N802, ANN401
+        """Nobody moves our calls: REFER is declined."""
+        prm.statusCode = pj.PJSIP_SC_DECLINE
+
+    @contained
+    def onCallReplaceRequest(self, prm: Any) -> None:  # noqa: N802, ANN401
+        """Nor takes them over (RFC 3891)."""
+        prm.statusCode = pj.PJSIP_SC_DECLINE
+
+    def audio(self) -> pj.AudioMedia | None:
+        """The call's audio in the bridge, while it is up."""
+        for media in self.getInfo().media:
+            if media.type == pj.PJMEDIA_TYPE_AUDIO and media.status in {
+                pj.PJSUA_CALL_MEDIA_ACTIVE,
+                pj.PJSUA_CALL_MEDIA_REMOTE_HOLD,
+            }:
+                return self.getAudioMedia(media.index)
+        return None
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether `hang_up` was called."""
+        return self._hung_up_at is not None
+
+    def hang_up(self) -> None:
+        """Send CANCEL or BYE (the CANCEL waits for a provisional response, RFC 3261 9.1)."""
+        if self._hung_up_at is not None or self.end is not None:
+            return
+        self._hung_up_at = time.monotonic()
+        try:
+            self.hangup(pj.CallOpParam())
+        except pj.Error as fault:  # it ended under our hands; place_is_free will find it so
+            log.debug("leg %s: hangup: %s", self.leg, fault.reason)
+
+    def place_is_free(self) -> bool:
+        """Whether the stack has forgotten this call: the final answer to our CANCEL or BYE came, or never will.
+
+        pjsua reports DISCONNECTED as soon as `hangup` is called, but keeps the call until that answer; a slot whose
+        Call-ID is not ours was free and has been given to another.
+        """
+        try:
+            info = self.getInfo()
+        except pj.Error:
+            return True
+        if info.callIdString != self.sip_call_id:
+            return True
+        if not self.answered and info.lastStatusCode == pj.PJSIP_SC_OK:
+            self._sip_status = pj.PJSIP_SC_OK  # the answer crossed our CANCEL; the stack sends ACK and BYE
+        return self._hung_up_at is not None and time.monotonic() - self._hung_up_at > STUCK_AFTER_SECONDS
+
+    def ending_of_hang_up(self) -> LegEnded:
+        """What to report once `place_is_free` after `hang_up`."""
+        waited = time.monotonic() - (self._hung_up_at or 0.0)
+        verb = "BYE" if self.answered else "CANCEL"
+        silent = waited > SILENT_PEER_SECONDS
+        return self._ending(EndedBy.US, f"no answer to our {verb}" if silent else f"we sent {verb}")
+
+    def let_go(self) -> None:
+        """Prepare this object's destruction.
+
+        The destructor of a pj.Call works on whatever call has its slot by then: it would hang up a stranger. When the
+        slot has a new owner the C++ half is left alone (some 200 bytes).
+        """
+        try:
+            taken = self.getInfo().callIdString != self.sip_call_id
+        except pj.Error:
+            taken = False
+        if taken:
+            self.this.disown()

@@ -1,0 +1,166 @@
+"""All legs of one worker, and the ends that nobody else sees. Lives in a worker process, on its one thread."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pjsua2 as pj
+
+from dialer.core.events import EndedBy, LegEnded, LegEvent, LegRefused, PlayEnded
+from dialer.core.model import LegId
+from sip.call import Leg, wall_ms
+from sip.endpoint import Endpoint
+from sip.media import Jukebox
+from sip.messages import Dial
+from sip.trunk import UnfitForSip, asserted_identity, from_uri, request_user
+
+log = logging.getLogger(__name__)
+
+PJ_ETOOMANY: Final = 70_010
+SWEEP_SHARE: Final = 0.05  # of the thread's time, for asking the stack which places have become free
+
+
+class Legs:
+    """Dials, steers and buries legs. After every turn of the stack `settle` must run.
+
+    `report` is given each event once; every leg that was dialed ends in one `LegEnded` or `LegRefused`.
+    """
+
+    def __init__(self, endpoint: Endpoint, media_directory: Path, report: Callable[[LegEvent], None]) -> None:
+        self._endpoint = endpoint
+        self._report = report
+        self._jukebox = Jukebox(media_directory)
+        self._legs: dict[LegId, Leg] = {}
+        self._leaving: dict[LegId, Leg] = {}  # hung up by us, places still held
+        self._noted: deque[Leg] = deque()
+        self._next_sweep = 0.0
+        self.dialed = 0
+        self.accepting = True
+
+    def __len__(self) -> int:
+        """Places taken in the stack."""
+        return len(self._legs)
+
+    def dial(self, order: Dial) -> None:
+        """Send the INVITE, or report why not."""
+        try:
+            account, target, trunk = self._endpoint.account(order.trunk)
+            uri = target.uri_of(request_user(order.number))
+            parameters = _call_parameters(order.sip_call_id, from_uri(trunk.trunk, order.caller_id))
+            identity = asserted_identity(trunk.trunk, order.caller_id)
+        except KeyError:
+            self._refuse(order.leg, f"trunk {order.trunk} is not set up in this worker", transient=False)
+            return
+        except UnfitForSip as fault:
+            self._refuse(order.leg, str(fault), transient=False)
+            return
+        if not self.accepting:
+            self._refuse(order.leg, "the worker is about to leave", transient=True)
+            return
+        if identity:
+            header = pj.SipHeader()
+            header.hName, header.hValue = "P-Asserted-Identity", identity
+            parameters.txOption.headers.append(header)
+        self.dialed += 1
+        leg = Leg(account, order.leg, order.sip_call_id, self._report, self._noted.append)
+        try:
+            leg.makeCall(uri, parameters)
+        except pj.Error as fault:
+            # The stack may have called back with an end, too: one of the two is told.
+            if leg.sent:
+                self._report(leg.end or LegEnded(order.leg, wall_ms(), EndedBy.STACK, reason=fault.reason))
+            else:
+                self._refuse(order.leg, fault.reason, transient=fault.status == PJ_ETOOMANY)
+            leg.let_go()
+            return
+        self._legs[order.leg] = leg
+
+    def _refuse(self, leg: LegId, reason: str, *, transient: bool) -> None:
+        self._report(LegRefused(leg, wall_ms(), reason, transient))
+
+    def hang_up(self, leg: LegId) -> None:
+        """End a leg; its `LegEnded` follows when the far side has confirmed it. Unknown legs are ignored."""
+        found = self._legs.get(leg)
+        if found is None or found.hung_up or found.end is not None:
+            return
+        self._stop_playing(leg, "the call was hung up")
+        found.hang_up()
+        self._leaving[leg] = found
+
+    def hang_up_all(self) -> None:
+        """End every leg."""
+        for leg in list(self._legs):
+            self.hang_up(leg)
+
+    def play(self, leg: LegId, token: int, audio: str) -> None:
+        """Play a file to the callee; `PlayEnded(token)` follows, at once for a file that cannot be played."""
+        found = self._legs.get(leg)
+        if found is None or found.hung_up or found.end is not None:
+            self._report(PlayEnded(leg, token, complete=False, reason="the call is over"))
+            return
+        try:
+            cut_off = self._jukebox.play(found, token, audio)
+        except (OSError, ValueError) as fault:
+            self._report(PlayEnded(leg, token, complete=False, reason=str(fault)))
+            return
+        if cut_off is not None:
+            self._report(PlayEnded(leg, cut_off, complete=False, reason="cut off by the next audio"))
+
+    def _stop_playing(self, leg: LegId, reason: str) -> None:
+        token = self._jukebox.stop(leg)
+        if token is not None:
+            self._report(PlayEnded(leg, token, complete=False, reason=reason))
+
+    def settle(self) -> None:
+        """Do what callbacks only noted: report and bury ended legs, connect media, refuse strangers."""
+        while self._noted:
+            leg = self._noted.popleft()
+            if self._legs.get(leg.leg) is not leg:
+                continue
+            if leg.end is not None:
+                self._bury(leg, leg.end)
+            elif not leg.hung_up:
+                self._jukebox.media_changed(leg.leg)
+        for played, token in self._jukebox.take_ended():
+            self._report(PlayEnded(played, token, complete=True))
+        if self._leaving and time.monotonic() >= self._next_sweep:
+            self._sweep()
+        self._refuse_strangers()
+
+    def _sweep(self) -> None:
+        began = time.monotonic()
+        for leg in [leg for leg in self._leaving.values() if leg.place_is_free()]:
+            self._bury(leg, leg.ending_of_hang_up())
+        now = time.monotonic()
+        self._next_sweep = now + (now - began) / SWEEP_SHARE
+
+    def _bury(self, leg: Leg, end: LegEnded) -> None:
+        self._stop_playing(leg.leg, "the call ended")
+        self._report(end)
+        leg.let_go()
+        del self._legs[leg.leg]
+        self._leaving.pop(leg.leg, None)
+
+    def _refuse_strangers(self) -> None:
+        arrived, self._endpoint.strangers[:] = self._endpoint.strangers[:], []
+        for call in arrived:
+            parameters = pj.CallOpParam()
+            parameters.statusCode = pj.PJSIP_SC_FORBIDDEN
+            try:
+                call.hangup(parameters)
+            except pj.Error as fault:  # cancelled meanwhile
+                log.debug("incoming call: %s", fault.reason)
+
+
+def _call_parameters(sip_call_id: str, local_uri: str) -> pj.CallOpParam:
+    parameters = pj.CallOpParam(True)
+    parameters.opt.audioCount = 1
+    parameters.opt.videoCount = 0
+    if hasattr(parameters.opt, "textCount"):
+        parameters.opt.textCount = 0  # else each call opens a second pair of sockets
+    parameters.opt.customCallId = sip_call_id
+    parameters.txOption.localUri = local_uri
+    return parameters

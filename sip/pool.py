@@ -1,0 +1,291 @@
+"""The SIP floor as the engine sees it: `CallControl` over supervised worker processes."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dialer.core.events import LegEnded, LegEvent, LegLost, LegRefused, PlayEnded
+from dialer.core.model import LegId, WallMs
+from dialer.ports import DialOrder
+from sip.facts import BuildFacts, StackUnusable, probe
+from sip.messages import Begin, Dial, HangUp, Message, Play, Ready, RegistrationChanged, SetTrunk
+from sip.plan import plan_pool
+from sip.process import WorkerProcess
+from sip.resolve import Way, find_way
+from sip.supervisor import Supervisor
+from sip.trunk import Target, TrunkProfile
+
+log = logging.getLogger(__name__)
+
+START_SECONDS: Final = 15.0
+RESOLVE_SECONDS: Final = 60.0
+FAREWELL_SECONDS: Final = 40.0  # 64*T1 for a dead peer, the worker's own linger, and a little
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """For readiness and metrics. `problems` is empty when new calls can be carried on every trunk.
+
+    `registered` holds the trunks that are to register, and whether the registrar has accepted.
+    """
+
+    workers_up: int
+    workers_planned: int
+    free_places: int
+    registered: dict[str, bool]
+    problems: tuple[str, ...]
+
+
+class WorkerPool:
+    """Implements `dialer.ports.CallControl`.
+
+    `port` None and `rtp_ports` None choose free ones; with `port`, the worker in slot i listens on `port + i`. `workers`
+    None derives the number from `max_concurrent_calls` and the build. `facts` None asks the build at the start. Raises
+    UnfitForSip for a trunk whose URI cannot be used.
+    """
+
+    def __init__(
+        self,
+        trunks: Sequence[TrunkProfile],
+        *,
+        max_concurrent_calls: int,
+        media_directory: Path,
+        bind_host: str = "0.0.0.0",  # noqa: S104 - PBXs are elsewhere
+        port: int | None = None,
+        rtp_ports: tuple[int, int] | None = None,
+        workers: int | None = None,
+        facts: BuildFacts | None = None,
+    ) -> None:
+        self._trunks = {trunk.name: trunk for trunk in trunks}
+        self._targets: dict[str, Target] = {trunk.name: trunk.target for trunk in trunks}
+        self._max_calls = max_concurrent_calls
+        self._media_directory = media_directory
+        self._bind_host = bind_host
+        self._port = port
+        self._rtp_ports = rtp_ports
+        self._wanted_workers = workers
+        self.facts = facts
+        self._supervisor: Supervisor | None = None
+        self._ways: dict[str, Way] = {}
+        self._unresolved: dict[str, str] = {}
+        self._registered = {trunk.name: False for trunk in trunks if trunk.register}
+        self._registrar: WorkerProcess | None = None
+        self._carriers: dict[LegId, WorkerProcess] = {}
+        self._receive: Callable[[LegEvent], None] = lambda _: None
+        self._state_changed: Callable[[], None] = lambda: None
+        self._first_up = asyncio.Event()
+        self._resolving: asyncio.Task[None] | None = None
+
+    # Life
+
+    async def start(self) -> None:
+        """Find out what the build can carry, resolve the trunks, start the first worker.
+
+        Returns when it can dial. Raises StackUnusable with the reason, or PlanImpossible.
+        """
+        if self.facts is None:
+            self.facts = await probe()
+        old_tls = [trunk for trunk, target in self._targets.items() if target.transport == "tls"]
+        if old_tls and not self.facts.tls_1_3:
+            raise StackUnusable(f"trunk {old_tls[0]} wants TLS, and this pjsua2 build has none that is safe to use")
+        plan = plan_pool(self.facts, self._max_calls, workers=self._wanted_workers, rtp=self._rtp_ports)
+        await self._resolve()
+        self._supervisor = Supervisor(
+            plan,
+            self.facts,
+            self._begin,
+            self._orders,
+            receive=self._report_came,
+            lost=self._worker_lost,
+            changed=self._changed,
+        )
+        self._supervisor.grow()
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await self._first_up.wait()
+        except TimeoutError:
+            fault = self._supervisor.last_fault or f"no worker is up after {START_SECONDS:g} s"
+            await self._supervisor.stop(0, 0)
+            raise StackUnusable(fault) from None
+        self._resolving = asyncio.create_task(self._keep_resolving())
+
+    async def stop(self, drain_seconds: float) -> None:
+        """Take no more legs, let those that live end for so long, then end them and wait for the proof (at most 40 s).
+
+        A second call shortens the first one's drain to its own. When it returns every leg has had its last event.
+        """
+        if self._resolving is not None:
+            self._resolving.cancel()
+        if self._supervisor is not None:
+            await self._supervisor.stop(drain_seconds, FAREWELL_SECONDS)
+
+    def _begin(self, slot: int) -> Begin:
+        plan = self._running.plan
+        return Begin(
+            index=slot,
+            sip_port=self._port + slot if self._port else 0,
+            rtp_port=plan.rtp_port(slot),
+            rtp_ports=plan.rtp_ports,
+            max_legs=plan.places,
+            media_directory=str(self._media_directory),
+        )
+
+    @property
+    def _running(self) -> Supervisor:
+        if self._supervisor is None:
+            raise RuntimeError("the pool was not started")
+        return self._supervisor
+
+    # Trunks
+
+    async def _resolve(self) -> None:
+        for name, target in self._targets.items():
+            try:
+                self._ways[name] = await find_way(target, self._bind_host)
+                self._unresolved.pop(name, None)
+            except OSError as fault:  # the last known way stays in use
+                self._unresolved[name] = f"trunk {name}: {target.host} does not resolve: {fault}"
+                log.warning("%s", self._unresolved[name])
+
+    async def _keep_resolving(self) -> None:
+        """A trunk's name may move; a numeric one is asked again too, because our own address may."""
+        while True:
+            await asyncio.sleep(RESOLVE_SECONDS)
+            before = dict(self._ways)
+            await self._resolve()
+            moved = {name for name, way in self._ways.items() if before.get(name) != way}
+            for worker in self._running.up():
+                for order in self._orders_for(worker, moved):
+                    worker.send(order)
+            self._state_changed()
+
+    def _orders(self) -> list[SetTrunk]:
+        return self._orders_for(None, self._ways.keys())
+
+    def _orders_for(self, worker: WorkerProcess | None, names: Iterable[str]) -> list[SetTrunk]:
+        registers = worker is not None and worker is self._registrar
+        return [
+            SetTrunk(self._trunks[name], self._ways[name].address, self._ways[name].local_address, registers)
+            for name in names
+        ]
+
+    def _choose_registrar(self) -> None:
+        """One worker keeps all registrations: two would fight over the binding."""
+        if not self._registered or self._supervisor is None or self._registrar in self._supervisor.up():
+            return
+        self._registrar = next(iter(self._supervisor.up()), None)
+        if self._registrar is not None:
+            for order in self._orders_for(self._registrar, self._registered.keys() & self._ways.keys()):
+                self._registrar.send(order)
+
+    # CallControl
+
+    def listen(self, receive: Callable[[LegEvent], None]) -> None:
+        """See CallControl."""
+        self._receive = receive
+
+    def dial(self, leg: LegId, order: DialOrder) -> None:
+        """See CallControl. A leg that no worker can take is refused on the loop's next turn."""
+        if order.trunk not in self._ways:
+            reason = self._unresolved.get(order.trunk, f"there is no trunk {order.trunk}")
+            self._refuse(leg, reason, transient=False)
+            return
+        worker = self._running.most_free()
+        if worker is None:
+            self._refuse(leg, "no worker has a free place", transient=True)
+        else:
+            worker.legs.add(leg)
+            self._carriers[leg] = worker
+            worker.send(Dial(leg, order.trunk, order.number, order.caller_id, order.sip_call_id))
+        self._running.grow()
+
+    def _refuse(self, leg: LegId, reason: str, *, transient: bool) -> None:
+        refused = LegRefused(leg, _wall_ms(), reason, transient)
+        asyncio.get_running_loop().call_soon(lambda: self._receive(refused))
+
+    def hang_up(self, leg: LegId) -> None:
+        """See CallControl."""
+        worker = self._carriers.get(leg)
+        if worker is not None:
+            worker.send(HangUp(leg))
+
+    def play(self, leg: LegId, token: int, audio: str) -> None:
+        """See CallControl."""
+        worker = self._carriers.get(leg)
+        if worker is not None:
+            worker.send(Play(leg, token, audio))
+            return
+        over = PlayEnded(leg, token, complete=False, reason="the call is over")
+        asyncio.get_running_loop().call_soon(lambda: self._receive(over))
+
+    def free_places(self) -> int:
+        """See CallControl."""
+        return self._supervisor.free_places() if self._supervisor else 0
+
+    # What workers say
+
+    def _report_came(self, worker: WorkerProcess, message: Message) -> None:
+        match message:
+            case RegistrationChanged(trunk, registered, sip_status, reason):
+                if self._registered.get(trunk) != registered:
+                    log.log(
+                        logging.INFO if registered else logging.WARNING,
+                        "trunk %s: %s (%d %s)",
+                        *(trunk, "registered" if registered else "not registered", sip_status, reason),
+                    )
+                self._registered[trunk] = registered
+                self._state_changed()
+            case Ready(_, version):
+                log.debug("worker %d runs pjproject %s", worker.pid, version)
+            case LegEnded(leg) | LegRefused(leg):
+                self._carriers.pop(leg, None)
+                worker.legs.discard(leg)
+                worker.ended_at.append(asyncio.get_running_loop().time())
+                self._receive(message)
+            case _:
+                self._receive(message)  # type: ignore[arg-type]  # a worker sends no commands
+
+    def _worker_lost(self, worker: WorkerProcess, reason: str) -> None:
+        if worker is self._registrar:
+            self._registrar = None
+        for leg in worker.legs:
+            self._carriers.pop(leg, None)
+        for leg in list(worker.legs):
+            self._receive(LegLost(leg, _wall_ms(), f"its worker ended: {reason}"))
+        worker.legs.clear()
+
+    # State
+
+    def on_state(self, changed: Callable[[], None]) -> None:
+        """Call `changed` whenever `state` may have a new answer."""
+        self._state_changed = changed
+
+    def _changed(self) -> None:
+        if self._supervisor is not None and self._supervisor.up():
+            self._first_up.set()
+        self._choose_registrar()
+        self._state_changed()
+
+    def state(self) -> PoolState:
+        """How the floor stands now."""
+        supervisor = self._supervisor
+        up = len(supervisor.up()) if supervisor else 0
+        problems = list(self._unresolved.values())
+        problems += [f"trunk {name} is not registered" for name, well in self._registered.items() if not well]
+        if not up:
+            problems.append("no SIP worker is up" + (f": {supervisor.last_fault}" if supervisor else ""))
+        return PoolState(
+            workers_up=up,
+            workers_planned=supervisor.plan.workers if supervisor else 0,
+            free_places=self.free_places(),
+            registered=dict(self._registered),
+            problems=tuple(problems),
+        )
+
+
+def _wall_ms() -> WallMs:
+    return WallMs(time.time_ns() // 1_000_000)

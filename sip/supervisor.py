@@ -1,0 +1,220 @@
+"""Keeps the pool's worker processes alive: starts them on demand, watches, replaces and recycles them."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from sip.facts import BuildFacts
+from sip.messages import Begin, Failed, Message, Pong, Retire, SetTrunk
+from sip.plan import PoolPlan
+from sip.process import WorkerProcess
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS: Final = 1.0
+PINGS_MISSED: Final = 5  # then a worker counts as stuck
+START_TICKS: Final = 15  # for a worker that has not come up yet
+STEADY_SECONDS: Final = 10.0  # a worker that lived so long ends the back-off
+FIRST_BACK_OFF_SECONDS: Final = 0.25
+LONGEST_BACK_OFF_SECONDS: Final = 30.0
+SPARE_PLACES: Final = 16  # fewer free ones, counting those that are coming, start the next worker
+# The stack's memory grows with failed calls: 27 to 87 MB over 3,500 of them on the select() build.
+RECYCLE_CALLS: Final = {True: 200_000, False: 3_000}  # by BuildFacts.waits_by_epoll
+RECYCLE_RESIDENT_KB: Final = {True: 600_000, False: 150_000}
+# A select() build aborts on the 33rd media setup within 500 ms; live legs and the ends of the last 0.6 s together below
+# 28 kept it alive.
+SELECT_BUILD_SETUPS: Final = 27
+SELECT_BUILD_REST_SECONDS: Final = 0.6
+
+
+class Supervisor:
+    """The workers, by slot.
+
+    A worker that ends without being told to is replaced: after 0.25, 0.5, 1 ... 30 s, counted anew once one has lived for
+    10 s. One that leaves 5 pings unanswered is killed. One that has carried many calls, or grown, takes no more and
+    leaves after its last; another takes its place at once.
+
+    `receive` gets every message but pongs, `lost` each worker that is gone with the reason, `changed` is called after any
+    change of what the workers can carry.
+    """
+
+    def __init__(
+        self,
+        plan: PoolPlan,
+        facts: BuildFacts,
+        begin: Callable[[int], Begin],
+        trunks: Callable[[], list[SetTrunk]],
+        *,
+        receive: Callable[[WorkerProcess, Message], None],
+        lost: Callable[[WorkerProcess, str], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self.plan = plan
+        self.workers: dict[int, WorkerProcess] = {}
+        self.last_fault = ""
+        self._facts = facts
+        self._begin, self._trunks = begin, trunks
+        self._receive, self._lost, self._changed = receive, lost, changed
+        self._failures = 0
+        self._pending: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._launching = 0  # decided, not in `workers` yet
+        self._one_gone = asyncio.Event()
+        self._ticking = asyncio.create_task(self._tick())
+
+    # What they can carry
+
+    def places_of(self, worker: WorkerProcess) -> int:
+        """How many more legs a worker can take now."""
+        if not worker.up or worker.retiring:
+            return 0
+        free = self.plan.places - len(worker.legs)
+        if self._facts.waits_by_epoll:
+            return max(0, free)
+        horizon = asyncio.get_running_loop().time() - SELECT_BUILD_REST_SECONDS
+        while worker.ended_at and worker.ended_at[0] < horizon:
+            worker.ended_at.popleft()
+        return max(0, min(free, SELECT_BUILD_SETUPS - len(worker.legs) - len(worker.ended_at)))
+
+    def free_places(self) -> int:
+        """How many more legs all of them can take now."""
+        return sum(self.places_of(worker) for worker in self.workers.values())
+
+    def most_free(self) -> WorkerProcess | None:
+        """The worker with the most room, None when there is none."""
+        best = max(self.workers.values(), key=self.places_of, default=None)
+        return best if best is not None and self.places_of(best) > 0 else None
+
+    def up(self) -> list[WorkerProcess]:
+        """Those that answer."""
+        return [worker for worker in self.workers.values() if worker.up and not worker.retiring]
+
+    # Starting
+
+    def grow(self) -> None:
+        """Start workers, as far as the plan allows, until those up and those coming have room to spare."""
+        starting = sum(not worker.up for worker in self.workers.values())
+        staying = sum(not worker.retiring for worker in self.workers.values()) + self._launching
+        room = self.free_places() + (starting + self._launching) * self.plan.places
+        while not self._stopping and staying < self.plan.workers and room < SPARE_PLACES:
+            self._launch(0.0)
+            staying += 1
+            room += self.plan.places
+
+    def _launch(self, after_seconds: float) -> None:
+        self._launching += 1
+        task = asyncio.create_task(self._start_worker(after_seconds))
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
+
+    async def _start_worker(self, after_seconds: float) -> None:
+        try:
+            await asyncio.sleep(after_seconds)
+        finally:
+            self._launching -= 1
+        slot = next((slot for slot in range(self.plan.slots) if slot not in self.workers), None)
+        if self._stopping or slot is None:
+            return
+        worker = WorkerProcess(slot, self._received, self._gone)
+        self.workers[slot] = worker
+        try:
+            await worker.start()
+        except OSError as fault:
+            self._gone(worker, f"cannot be started: {fault}")
+            return
+        worker.send(self._begin(slot))
+        for order in self._trunks():
+            worker.send(order)
+        worker.ping()  # its answer says that all of the above is done
+
+    # Watching
+
+    def _received(self, worker: WorkerProcess, message: Message) -> None:
+        if isinstance(message, Failed):
+            self.last_fault = message.reason
+            log.error("worker %d: %s", worker.pid, message.reason)
+            if not worker.up:
+                worker.kill()
+        elif isinstance(message, Pong):
+            if not worker.up:
+                worker.up = True
+                log.info("worker %d is up in slot %d", worker.pid, worker.slot)
+                self._changed()
+                self.grow()
+        else:
+            self._receive(worker, message)
+
+    def _gone(self, worker: WorkerProcess, reason: str) -> None:
+        self.workers.pop(worker.slot, None)
+        lived = asyncio.get_running_loop().time() - worker.started_at if worker.started_at else 0.0
+        expected = worker.retiring and not worker.legs
+        if not expected:
+            self._failures = 1 if lived > STEADY_SECONDS else self._failures + 1
+            log.error("worker %d: %s, with %d legs", worker.pid, reason, len(worker.legs))
+            if worker.up or not self.last_fault:
+                self.last_fault = f"a worker ended: {reason}"
+        self._lost(worker, reason)
+        self._one_gone.set()
+        self._changed()
+        if not self._stopping and not expected:
+            back_off = min(LONGEST_BACK_OFF_SECONDS, FIRST_BACK_OFF_SECONDS * 2 ** min(self._failures - 1, 10))
+            self._launch(back_off)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            for worker in list(self.workers.values()):
+                if worker.ping() >= (PINGS_MISSED if worker.up else START_TICKS):
+                    log.error("worker %d does not answer: it is killed", worker.pid)
+                    worker.kill()
+                elif worker.up and asyncio.get_running_loop().time() - worker.started_at > STEADY_SECONDS:
+                    self._failures = 0
+                    self.last_fault = ""
+            self._recycle()
+            self.grow()
+
+    def _recycle(self) -> None:
+        """Retire a worker that has done its share; one at a time, while another can take its place."""
+        if any(worker.retiring for worker in self.workers.values()):
+            return
+        for worker in self.up():
+            pong, kind = worker.last_pong, self._facts.waits_by_epoll
+            if pong and (pong.dialed >= RECYCLE_CALLS[kind] or pong.resident_kb >= RECYCLE_RESIDENT_KB[kind]):
+                log.info("worker %d retires: %d calls, %d MB", worker.pid, pong.dialed, pong.resident_kb // 1024)
+                self.retire(worker)
+                return
+
+    def retire(self, worker: WorkerProcess, *, hang_up: bool = False) -> None:
+        """Give a worker no more legs; it leaves after the last one, or ends them all now."""
+        worker.retiring = True
+        worker.send(Retire(hang_up))
+        self._changed()
+        self.grow()
+
+    # Stopping
+
+    async def stop(self, drain_seconds: float, farewell_seconds: float) -> None:
+        """Let live legs end for so long, then end them, then give their peers time to confirm."""
+        self._stopping = True
+        self._ticking.cancel()
+        for task in list(self._pending):
+            task.cancel()
+        for seconds, hang_up in ((drain_seconds, False), (farewell_seconds, True)):
+            for worker in list(self.workers.values()):
+                self.retire(worker, hang_up=hang_up)
+            await self._all_gone(seconds)
+        for worker in list(self.workers.values()):
+            log.error("worker %d did not leave: it is killed", worker.pid)
+            worker.kill()
+        await self._all_gone(TICK_SECONDS * PINGS_MISSED)
+
+    async def _all_gone(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while self.workers and loop.time() < deadline:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await self._one_gone.wait()
+            self._one_gone.clear()
