@@ -16,7 +16,9 @@ class JsonAnswer(Response):
         super().__init__(content, status_code, {"Cache-Control": "no-store", **(headers or {})})
 
     def render(self, content: Any) -> bytes:  # noqa: ANN401 - Starlette's signature
-        """The content as compact JSON."""
+        """The content as compact JSON; bytes are JSON already."""
+        if isinstance(content, bytes):
+            return content
         try:
             return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
         except UnicodeEncodeError:

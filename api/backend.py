@@ -73,8 +73,8 @@ class Answer(Protocol):
         ...
 
     @property
-    def body(self) -> Mapping[str, Any]:
-        """The JSON object of the answer."""
+    def content(self) -> bytes:
+        """The JSON object of the answer, as it goes out."""
         ...
 
     @property
@@ -85,6 +85,10 @@ class Answer(Protocol):
 
 class Intake(Protocol):
     """Accepts work. An accepted request is on disk before the answer is returned; a refused one has stored nothing."""
+
+    def spool(self) -> IO[bytes]:
+        """An empty file for one body, where `submit` takes it from without a copy. The caller closes it."""
+        ...
 
     async def submit(
         self, account_id: int, endpoint: Literal["campaign", "call"], body: IO[bytes], idempotency_key: str | None

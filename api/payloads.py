@@ -3,9 +3,9 @@
 import asyncio
 import base64
 import binascii
+import io
 import json
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import IO, Any, NoReturn
@@ -13,12 +13,13 @@ from typing import IO, Any, NoReturn
 from starlette.requests import Request
 
 from api.problems import Problem, bad_request
+from dialer.ports import StoreUnavailable
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
 
-# Up to here a body stays in memory; above, it goes to a file in pieces of this size.
-_SPOOL_BYTES = 1 << 20
+# A body is written to its file in pieces of this size.
+_PIECE_BYTES = 1 << 20
 # A body that stops coming for so long, or takes so long in all, is given up: it holds a file and a connection.
 _STALL_SECONDS = 30.0
 _BODY_SECONDS = 900.0
@@ -29,11 +30,12 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 _POSITION = re.compile(r"[0-9]{1,18}")
 
 
-async def spool(request: Request, max_bytes: int) -> IO[bytes]:
-    """The body as a file at its start; the caller closes it. Never more than `max_bytes` is taken in.
+async def fill(body: IO[bytes], request: Request, max_bytes: int) -> None:
+    """Write the request's body into the file, and go back to its start. Never more than `max_bytes` is taken in.
 
     Raises the problems 413 (by Content-Length before a byte is read, or when a chunked body passes the limit), 415 for a
-    content coding, 408 for a body that stalls. Raises `starlette.requests.ClientDisconnect` when the client leaves.
+    content coding, 408 for a body that stalls; `StoreUnavailable` where the disk has no room for it;
+    `starlette.requests.ClientDisconnect` when the client leaves.
     """
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if coding not in {"", "identity"}:
@@ -43,17 +45,6 @@ async def spool(request: Request, max_bytes: int) -> IO[bytes]:
     announced = request.headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and int(announced) > max_bytes:
         raise _too_large(max_bytes)
-    body: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115 - handed to the caller
-    try:
-        await _fill(body, request, max_bytes)
-        body.seek(0)
-    except BaseException:
-        body.close()
-        raise
-    return body
-
-
-async def _fill(body: IO[bytes], request: Request, max_bytes: int) -> None:
     received = 0
     waiting = bytearray()
     chunks = aiter(request.stream())
@@ -68,15 +59,18 @@ async def _fill(body: IO[bytes], request: Request, max_bytes: int) -> None:
                 if received > max_bytes:
                     raise _too_large(max_bytes)
                 waiting += chunk
-                if len(waiting) >= _SPOOL_BYTES:
+                if len(waiting) >= _PIECE_BYTES:
                     # A disk may take its time; the loop has calls to place meanwhile.
                     await asyncio.to_thread(body.write, bytes(waiting))
                     waiting.clear()
+        body.write(waiting)
+        body.seek(0)
     except TimeoutError:
         raise Problem(
             HTTPStatus.REQUEST_TIMEOUT, "The body did not arrive in time", headers={"Connection": "close"}
         ) from None
-    body.write(waiting)
+    except OSError as error:
+        raise StoreUnavailable(f"no room for the request: {error}") from error
 
 
 def _too_large(max_bytes: int) -> Problem:
@@ -85,8 +79,9 @@ def _too_large(max_bytes: int) -> Problem:
 
 async def json_object(request: Request, max_bytes: int) -> dict[str, Any]:
     """The body as a JSON object. Raises the problem 400 for anything else, with where the JSON breaks off."""
-    with await spool(request, max_bytes) as body:
-        raw = body.read()
+    with io.BytesIO() as body:
+        await fill(body, request, max_bytes)
+        raw = body.getvalue()
     try:
         parsed = json.loads(raw.decode("utf-8"), parse_constant=_no_constant)
     except UnicodeDecodeError as error:

@@ -7,15 +7,16 @@ from starlette.responses import Response
 
 from api.answers import JsonAnswer
 from api.backend import Backend, Principal
-from api.payloads import idempotency_key, query, spool
+from api.payloads import fill, idempotency_key, query
 
 
 async def submit(backend: Backend, endpoint: Literal["campaign", "call"], request: Request, who: Principal) -> Response:
     """Hand the request to the intake. `Idempotent-Replayed: true` marks an answer that was given before."""
     query(request)
     key = idempotency_key(request)
-    with await spool(request, backend.max_body_bytes) as body:
+    with backend.intake.spool() as body:
+        await fill(body, request, backend.max_body_bytes)
         answer = await backend.intake.submit(who.account_id, endpoint, body, key)
     return JsonAnswer(
-        dict(answer.body), answer.status, headers={"Idempotent-Replayed": "true"} if answer.replayed else None
+        answer.content, answer.status, headers={"Idempotent-Replayed": "true"} if answer.replayed else None
     )

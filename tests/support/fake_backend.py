@@ -1,6 +1,8 @@
 """A backend of dicts for tests of the HTTP edge: it keeps the promises of `api.backend` and remembers what it was given."""
 
 import asyncio
+import io
+import json
 import re
 import uuid
 from collections.abc import Mapping, Sequence
@@ -30,6 +32,10 @@ class FakeAnswer:
     status: int = 202
     body: Mapping[str, Any] = field(default_factory=lambda: {"success": True})
     replayed: bool = False
+
+    @property
+    def content(self) -> bytes:
+        return json.dumps(self.body).encode()
 
 
 def page(records: Sequence[Record], limit: int, after: int | None) -> Page:
@@ -120,6 +126,9 @@ class _Views:
 @dataclass
 class _Intake:
     fakes: Fakes
+
+    def spool(self) -> IO[bytes]:
+        return io.BytesIO()
 
     async def submit(
         self, account_id: int, endpoint: Literal["campaign", "call"], body: IO[bytes], idempotency_key: str | None
