@@ -92,13 +92,13 @@ def classify(seen: Evidence) -> Verdict:
     if seen.by is not EndedBy.FAR:
         # Once anything came back (a 100 or a 18x) the callee may have been reached: no second INVITE.
         reason = seen.phrase or "no reply"
-        return Verdict(Disposition.TRUNK_FAILURE, reason, another_invite=seen.sip_status == 0)
+        return Verdict(Disposition.TRUNK_FAILURE, reason, another_invite=seen.sip_status == 0 and not seen.rang)
     return _refused_by_far(seen)
 
 
 def _ended_by_us(seen: Evidence, asked: Why) -> Verdict:
     if asked is Why.RING_TIMEOUT:
-        if seen.sip_status == 0:
+        if seen.sip_status == 0 and not seen.rang:
             return Verdict(Disposition.TRUNK_FAILURE, "no reply at all within the ring timeout", another_invite=True)
         if not seen.rang and seen.sip_status >= 300 and seen.sip_status != 487:
             # The refusal crossed our CANCEL: it is the far side's own word.

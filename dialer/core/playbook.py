@@ -36,7 +36,7 @@ class Wait(_Closed):
     """Let so many seconds pass on the answered call."""
 
     do: Literal["wait"]
-    seconds: Annotated[float, Field(gt=0, le=3600, strict=False)]
+    seconds: Annotated[float, Field(gt=0, le=3600)]
 
 
 class Hangup(_Closed):
@@ -54,8 +54,8 @@ class Playbook(_Closed):
     name: Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
     trunks: Annotated[list[str], Field(min_length=1, max_length=16)]
     caller_id: Annotated[str, StringConstraints(pattern=r"^\+?[0-9*#]{1,20}$")] | None = None
-    ring_timeout_seconds: Annotated[float, Field(ge=1, le=300, strict=False)] = 30
-    max_call_seconds: Annotated[float, Field(ge=1, le=86_400, strict=False)] = 600
+    ring_timeout_seconds: Annotated[float, Field(ge=1, le=300)] = 30
+    max_call_seconds: Annotated[float, Field(ge=1, le=86_400)] = 600
     recall_on: list[RecallDisposition] = Field(default_factory=lambda: list(RECALL_ON_DEFAULT))
     steps: Annotated[list[Step], Field(max_length=200)] = Field(default_factory=list)
 

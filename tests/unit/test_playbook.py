@@ -1,0 +1,106 @@
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from dialer.core.playbook import Fault, Machine, Playbook, check_against
+
+WHOLE: dict[str, Any] = {
+    "name": "Renewal",
+    "trunks": ["pbx", "spare"],
+    "caller_id": "+34910000000",
+    "ring_timeout_seconds": 25,
+    "max_call_seconds": 120.5,
+    "recall_on": ["busy"],
+    "steps": [{"do": "play", "audio": "hello.wav"}, {"do": "wait", "seconds": 1}, {"do": "hangup"}],
+}
+
+
+def faults(body: dict[str, Any]) -> list[str]:
+    """Where the body is wrong."""
+    with pytest.raises(ValidationError) as caught:
+        Playbook.model_validate(body)
+    return [".".join(str(part) for part in error["loc"]) for error in caught.value.errors()]
+
+
+def test_a_whole_playbook_comes_back_as_it_was_given() -> None:
+    assert Playbook.model_validate(WHOLE).model_dump(mode="json") == WHOLE
+
+
+def test_what_is_left_out_has_the_contracts_defaults() -> None:
+    playbook = Playbook.model_validate({"name": "Short", "trunks": ["pbx"]})
+    assert playbook.caller_id is None
+    assert playbook.ring_timeout_seconds == 30
+    assert playbook.max_call_seconds == 600
+    assert playbook.recall_on == ["busy", "no_answer", "declined", "unreachable"]
+    assert playbook.steps == []
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "  "}, "name"),
+        ({"name": "x" * 201}, "name"),
+        ({"name": 7}, "name"),
+        ({"trunks": []}, "trunks"),
+        ({"trunks": ["pbx", "pbx"]}, "trunks"),
+        ({"trunks": "pbx"}, "trunks"),
+        ({"caller_id": "anonymous"}, "caller_id"),
+        ({"caller_id": "+34\r\nX: 1"}, "caller_id"),
+        ({"caller_id": "+34910000000\n"}, "caller_id"),
+        ({"ring_timeout_seconds": 0.5}, "ring_timeout_seconds"),
+        ({"ring_timeout_seconds": 301}, "ring_timeout_seconds"),
+        ({"ring_timeout_seconds": "30"}, "ring_timeout_seconds"),
+        ({"ring_timeout_seconds": float("nan")}, "ring_timeout_seconds"),
+        ({"max_call_seconds": 0}, "max_call_seconds"),
+        ({"max_call_seconds": 86_401}, "max_call_seconds"),
+        ({"recall_on": ["answered"]}, "recall_on.0"),
+        ({"recall_on": ["busy", "interrupted"]}, "recall_on.1"),
+        ({"steps": [{"do": "dance"}]}, "steps.0"),
+        ({"steps": [{"do": "wait", "seconds": 0}]}, "steps.0.wait.seconds"),
+        ({"steps": [{"do": "hangup"}, {"do": "play"}]}, "steps.1.play.audio"),
+        ({"steps": [{"do": "play", "audio": "../secret.wav"}]}, "steps.0.play.audio"),
+        ({"steps": [{"do": "play", "audio": "a/../../b.wav"}]}, "steps.0.play.audio"),
+        ({"steps": [{"do": "play", "audio": "/etc/passwd"}]}, "steps.0.play.audio"),
+        ({"steps": [{"do": "play", "audio": "a.wav", "volume": 3}]}, "steps.0.play.volume"),
+        ({"steps": [{"do": "hangup"}] * 201}, "steps"),
+        ({"colour": "red"}, "colour"),
+    ],
+    ids=str,
+)
+def test_a_fault_is_named_by_its_path(change: dict[str, Any], where: str) -> None:
+    assert faults({**WHOLE, **change}) == [where]
+
+
+def test_all_faults_are_reported_at_once() -> None:
+    assert faults({"trunks": [], "colour": "red", "steps": [{"do": "wait", "seconds": -1}]}) == [
+        "name",
+        "trunks",
+        "steps.0.wait.seconds",
+        "colour",
+    ]
+
+
+def test_whole_seconds_may_be_written_as_integers_and_booleans_are_no_numbers() -> None:
+    assert Playbook.model_validate({**WHOLE, "max_call_seconds": 60}).max_call_seconds == 60
+    assert faults({**WHOLE, "max_call_seconds": True}) == ["max_call_seconds"]
+
+
+def test_a_playbook_that_the_machine_can_carry_out_has_no_faults() -> None:
+    machine = Machine({"pbx": None, "spare": frozenset({"+34910000000"})}, frozenset({"hello.wav"}))
+    assert check_against(Playbook.model_validate(WHOLE), machine) == []
+
+
+def test_unknown_trunks_caller_ids_and_missing_audio_are_all_named() -> None:
+    machine = Machine({"pbx": frozenset({"+1"})}, frozenset())
+    assert check_against(Playbook.model_validate(WHOLE), machine) == [
+        Fault("caller_id", "trunk 'pbx' does not allow the caller id '+34910000000'"),
+        Fault("trunks.1", "no trunk is named 'spare' (known: pbx)"),
+        Fault("steps.0.audio", "no file 'hello.wav' in the media directory"),
+    ]
+
+
+def test_audio_that_nobody_looked_for_is_not_a_fault() -> None:
+    machine = Machine({"pbx": None, "spare": None}, None)
+    assert check_against(Playbook.model_validate(WHOLE), machine) == []
