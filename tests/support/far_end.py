@@ -1,0 +1,96 @@
+"""A called party that does what the test says, message by message: for what a well-behaved one never does."""
+
+import asyncio
+import itertools
+import socket
+from collections import deque
+from typing import Self
+
+from sip.wire import Message, Request, Response, parse, respond
+from sip.wire_requests import bye_for, called_dialog
+from tests.support.caller import RtpEnd, offer
+
+WAIT_SECONDS = 10.0
+_numbers = itertools.count(1)
+
+
+class FarEnd:
+    def __init__(self) -> None:
+        self.seen: list[Message] = []
+        self._aside: deque[Message] = deque()
+        self._peers: dict[str, tuple[str, int]] = {}
+
+    async def __aenter__(self) -> Self:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self.contact = ("Contact", f"<sip:far@127.0.0.1:{self.port}>")
+        self.rtp = RtpEnd()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._socket.close()
+        self.rtp.close()
+
+    async def receive(self, seconds: float = WAIT_SECONDS) -> Message:
+        """The next message; TimeoutError when none comes."""
+        loop = asyncio.get_running_loop()
+        data, source = await asyncio.wait_for(loop.sock_recvfrom(self._socket, 65_535), seconds)
+        message = parse(data)
+        self._peers[message.call_id] = source
+        self.seen.append(message)
+        return message
+
+    async def request(self, method: str) -> Request:
+        """The next request of this method; others that came before it are kept for later."""
+        for message in self._aside:
+            if isinstance(message, Request) and message.method == method:
+                self._aside.remove(message)
+                return message
+        while True:
+            message = await self.receive()
+            if isinstance(message, Request) and message.method == method:
+                return message
+            self._aside.append(message)
+
+    async def response(self, status: int) -> Response:
+        message = await self.receive()
+        while not (isinstance(message, Response) and message.status == status):
+            message = await self.receive()
+        return message
+
+    def send(self, message: Message) -> None:
+        self._socket.sendto(message.encode(), self._peers[message.call_id])
+
+    def reply(
+        self, request: Request, status: int, *headers: tuple[str, str], sdp: bool = False, tag: str = "far"
+    ) -> None:
+        body = offer(self.rtp.port).encode() if sdp else b""
+        described = (("Content-Type", "application/sdp"),) if sdp else ()
+        contact = (self.contact,) if request.method == "INVITE" else ()
+        to_tag = "" if status == 100 else tag
+        self.send(respond(request, status, to_tag=to_tag, headers=(*contact, *described, *headers), body=body))
+
+    async def ringing(self) -> Request:
+        """Take an INVITE and answer it with 180."""
+        invite = await self.request("INVITE")
+        self.reply(invite, 180)
+        return invite
+
+    async def talking(self) -> Request:
+        """Take an INVITE, answer it, see the ACK."""
+        invite = await self.ringing()
+        self.reply(invite, 200, sdp=True)
+        await self.request("ACK")
+        return invite
+
+    async def confirm_cancel(self, invite: Request) -> None:
+        cancel = await self.request("CANCEL")
+        self.reply(cancel, 200)
+        self.reply(invite, 487)
+        await self.request("ACK")
+
+    def hang_up(self, invite: Request, *headers: tuple[str, str]) -> None:
+        bye = bye_for(called_dialog(invite, "far"), sent_by=f"127.0.0.1:{self.port}", token=f"far{next(_numbers)}")
+        self.send(Request(method=bye.method, uri=bye.uri, headers=(*bye.headers, *headers)))
