@@ -39,6 +39,7 @@ _REFUSALS = {
 def connect(
     path: str | Path,
     *,
+    create: bool = False,
     query_only: bool = False,
     checkpoints: bool = True,
     any_thread: bool = False,
@@ -46,17 +47,19 @@ def connect(
 ) -> sqlite3.Connection:
     """A connection on which a COMMIT returns when the data is on disk (WAL, synchronous=FULL).
 
-    Statements outside `transaction` commit on their own. `query_only`: writes are refused. `checkpoints` False: no
-    commit of this connection ever pays for a checkpoint; then `scheduler.checkpoint.Checkpointer` must run.
-    `any_thread`: the caller sees to it that one thread at a time uses it. Raises `StoreUnavailable` when the file
-    cannot be opened or has no WAL, RuntimeError on a SQLite with the WAL-reset bug.
+    Statements outside `transaction` commit on their own. `create`: a missing file is made. `query_only`: writes are
+    refused. `checkpoints` False: no commit of this connection ever pays for a checkpoint; then
+    `scheduler.checkpoint.Checkpointer` must run. `any_thread`: the caller sees to it that one thread at a time uses
+    it. Raises `StoreUnavailable` when the file cannot be opened or has no WAL, RuntimeError on a SQLite with the
+    WAL-reset bug.
     """
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         wanted = ".".join(map(str, OLDEST_SQLITE))
         raise RuntimeError(f"SQLite {sqlite3.sqlite_version} can corrupt a WAL database; {wanted} or later is needed")
     with disk_errors():
         connection = sqlite3.connect(
-            str(path),
+            f"{Path(path).absolute().as_uri()}?mode={'rwc' if create else 'rw'}",
+            uri=True,
             isolation_level=None,
             timeout=busy_timeout_s,
             cached_statements=256,

@@ -42,7 +42,7 @@ def migrate(path: str | Path) -> list[str]:
 
     All of them or none are on disk afterwards. Raises `DatabaseTooNew` and `StoreUnavailable`.
     """
-    connection = connect(path)
+    connection = connect(path, create=True)
     try:
         _refuse_newer(connection, path)
         with transaction(connection):

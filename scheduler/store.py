@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from dialer.core.changes import AttemptArmed, CallFinished, CallSnoozed, CampaignMoved, Change, RecallScheduled
 from dialer.core.model import (
@@ -24,14 +24,9 @@ from scheduler.connection import connect, disk_errors, sqlite3, transaction
 from scheduler.ids import PublicIds
 from scheduler.migrations import require_current
 from scheduler.timers import Timers
+from scheduler.write_turn import Flag
 
 _STALE_AT_ONCE: Final = 2000
-
-
-class Flag(Protocol):
-    """An integer that other processes see (`multiprocessing.RawValue`)."""
-
-    value: int
 
 
 class SqliteStore:
@@ -62,9 +57,9 @@ class SqliteStore:
     def apply(self, changes: Sequence[Change]) -> None:
         """Store the changes in one transaction, on disk (fsync) before it returns.
 
-        An empty sequence proves that the disk takes a write. Raises `StoreUnavailable` when it does not, ValueError for a
-        change that cannot follow what is stored (an attempt armed twice, an end without an attempt, a campaign completed
-        too soon). Either way nothing is stored.
+        An empty sequence proves that the disk takes a write. Raises `StoreUnavailable` when it does not, ValueError
+        for a change that cannot follow what is stored (an attempt armed twice, an end without an attempt, a campaign
+        completed too soon). Either way nothing is stored.
         """
         batch = Batch(self._connection)
         stale = self._timers.stale[:_STALE_AT_ONCE]

@@ -1,0 +1,238 @@
+"""What was accepted and how far it is, as the API shows it: read-only, and only of the account that asks."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+from dialer.core.model import CampaignStatus, WallMs
+from dialer.core.timetable import show_time
+from dialer.ports import Clock
+from scheduler.connection import sqlite3
+from scheduler.database import Database
+from scheduler.estimate import Pace, estimated_end
+
+Record = dict[str, Any]
+_Row = sqlite3.Row
+
+
+class Views:
+    """Ids are UUIDs in canonical form; None as an answer means that the account has no such thing.
+
+    A page is its items and where the next one begins (None: there is none), which is `after` of the next request.
+    Every method raises `StoreUnavailable` when the disk refuses.
+    """
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def campaigns(
+        self, account_id: int, *, status: str | None, limit: int, after: int | None
+    ) -> tuple[list[Record], int | None]:
+        """The account's campaigns, newest first, single calls left out."""
+        with self._database.read() as connection:
+            rows = _rows(connection, _CAMPAIGNS, (account_id, after, after, status, status, limit + 1))
+            page = rows[:limit]
+            records = [self._campaign(connection, row) for row in page]
+        return records, page[-1]["id"] if len(rows) > limit else None
+
+    def campaign(self, account_id: int, uuid: str) -> Record | None:
+        """One campaign with its counts. A single call's campaign is not shown.
+
+        `next_attempt_at` is when its next attempt is due; null while it is paused and when it is over.
+        `estimated_end_at` is explained at `scheduler.estimate`.
+        """
+        with self._database.read() as connection:
+            rows = _rows(connection, _CAMPAIGN, (uuid, account_id))
+            return self._campaign(connection, rows[0]) if rows else None
+
+    def calls(
+        self,
+        account_id: int,
+        campaign_uuid: str,
+        *,
+        state: str | None,
+        disposition: str | None,
+        limit: int,
+        after: int | None,
+    ) -> tuple[list[Record], int | None] | None:
+        """The campaign's calls in the order of its contacts."""
+        with self._database.read() as connection:
+            found = _rows(connection, _CAMPAIGN, (campaign_uuid, account_id))
+            if not found:
+                return None
+            campaign = found[0]
+            first = campaign["first_call"]
+            start = first if after is None else max(first, after + 1)
+            asked = {"from": start, "to": first + campaign["size"], "limit": limit + 1}
+            asked |= {"state": state, "disposition": disposition, "cancelled": _is_cancelled(campaign)}
+            rows = _rows(connection, _CALLS_LIVE if state == "live" else _CALLS, asked)
+            page = rows[:limit]
+            records = [self._call(connection, campaign, row) for row in page]
+        return records, page[-1]["id"] if len(rows) > limit else None
+
+    def call(self, account_id: int, uuid: str) -> Record | None:
+        """One call with its attempts, oldest first. A call whose contact was erased has neither phone nor fields."""
+        call = self._database.ids.parse_call(uuid)
+        if call is None:
+            return None
+        with self._database.read() as connection:
+            found = _rows(connection, _CAMPAIGN_OF_CALL, (call, account_id, call))
+            if not found:
+                return None
+            asked = {"from": call, "to": call + 1, "limit": 1, "state": None, "disposition": None}
+            rows = _rows(connection, _CALLS, {**asked, "cancelled": _is_cancelled(found[0])})
+            return self._call(connection, found[0], rows[0]) if rows else None
+
+    def _campaign(self, connection: sqlite3.Connection, row: _Row) -> Record:
+        live, finished, size = row["live"], row["finished"], row["size"]
+        recall = _minutes(row["recall"])
+        outcomes = connection.execute(_OUTCOMES, (row["id"],)).fetchall()
+        next_attempt = None
+        if row["status"] in {CampaignStatus.SCHEDULED, CampaignStatus.RUNNING}:
+            next_attempt = _next_attempt(connection, row)
+        return {
+            "id": row["uuid"],
+            "playbook_id": row["playbook_uuid"],
+            "playbook": row["playbook_name"],
+            "status": row["status"],
+            "scheduled": bool(row["scheduled"]),
+            "launch_at": show_time(row["launch_at"]),
+            "recall": recall,
+            "created_at": show_time(row["created_at"]),
+            "ended_at": _time(row["ended_at"]),
+            "total_contacts": row["total_contacts"],
+            "duplicate_contacts": row["duplicate_contacts"],
+            "calls": {"scheduled": size - live - finished, "live": live, "finished": finished},
+            "dispositions": dict(outcomes),
+            "attempts": row["attempts"],
+            "next_attempt_at": _time(next_attempt),
+            "estimated_end_at": _time(self._estimate(row, recall)),
+        }
+
+    def _estimate(self, row: _Row, recall: Sequence[float]) -> WallMs | None:
+        if row["status"] not in {CampaignStatus.SCHEDULED, CampaignStatus.RUNNING}:
+            return None
+        pace = Pace(
+            launch_at=row["launch_at"],
+            stagger_ms=row["stagger_ms"],
+            size=row["size"],
+            cursor=row["cursor"],
+            last_first_attempt_at=row["last_first_attempt_at"],
+            longest_recall_ms=round(recall[-1] * 60_000) if recall else 0,
+            ring_ms=round(row["ring_seconds"] * 1000),
+        )
+        return estimated_end(pace, self._clock.now().wall)
+
+    def _call(self, connection: sqlite3.Connection, campaign: _Row, row: _Row) -> Record:
+        next_attempt = None
+        if row["state"] == "scheduled":
+            slot = campaign["launch_at"] + (row["id"] - campaign["first_call"]) * campaign["stagger_ms"]
+            next_attempt = slot if row["next_at"] is None else row["next_at"]
+        return {
+            "id": self._database.ids.call_uuid(row["id"]),
+            "campaign_id": None if campaign["single"] else campaign["uuid"],
+            "playbook_id": campaign["playbook_uuid"],
+            "contact": json.loads(row["contact"]),
+            "phone": row["phone"] or None,
+            "state": row["state"],
+            "disposition": row["disposition"],
+            "recall": _minutes(campaign["recall"]),
+            "next_attempt_at": _time(next_attempt),
+            "created_at": show_time(campaign["created_at"]),
+            "attempts": [_attempt(attempt) for attempt in _rows(connection, _ATTEMPTS, (row["id"],))],
+        }
+
+
+def _rows(connection: sqlite3.Connection, sql: str, asked: Sequence[object] | dict[str, object]) -> list[_Row]:
+    cursor = connection.cursor()
+    cursor.row_factory = sqlite3.Row
+    return cursor.execute(sql, asked).fetchall()
+
+
+def _next_attempt(connection: sqlite3.Connection, row: _Row) -> WallMs | None:
+    """The earliest of the first attempt that is next in line and of the campaign's timers, which are read in due order."""
+    times: list[int] = []
+    if row["cursor"] < row["size"]:
+        times.append(row["launch_at"] + row["cursor"] * row["stagger_ms"])
+    if row["cursor"] > 0:
+        first = row["first_call"]
+        timer = connection.execute(_FIRST_TIMER, (first, first + row["size"])).fetchone()
+        if timer is not None:
+            times.append(timer[0])
+    return WallMs(min(times)) if times else None
+
+
+def _attempt(row: _Row) -> Record:
+    return {
+        "number": row["number"],
+        "due_at": show_time(row["due_at"]),
+        "dialed_at": _time(row["dialed_at"]),
+        "ringing_at": _time(row["ringing_at"]),
+        "answered_at": _time(row["answered_at"]),
+        "ended_at": _time(row["ended_at"]),
+        "trunk": row["trunk"],
+        "caller_id": row["caller_id"],
+        "disposition": row["disposition"],
+        "reason": row["reason"],
+        "sip_status": row["sip_status"],
+        "q850_cause": row["q850_cause"],
+        "sip_call_id": row["sip_call_id"],
+    }
+
+
+def _is_cancelled(campaign: _Row) -> bool:
+    return bool(campaign["status"] == CampaignStatus.CANCELLED)
+
+
+def _time(at: WallMs | None) -> str | None:
+    return None if at is None else show_time(at)
+
+
+def _minutes(recall: str) -> list[int | float]:
+    """As they were given: 30, not 30.0."""
+    return [int(minutes) if minutes == int(minutes) else minutes for minutes in json.loads(recall)]
+
+
+_SHOWN: Final = """
+SELECT campaign.*, playbook.uuid AS playbook_uuid, campaign.playbook ->> 'name' AS playbook_name,
+       campaign.playbook ->> 'ring_timeout_seconds' AS ring_seconds
+FROM campaign JOIN playbook ON playbook.id = campaign.playbook_id
+"""
+_CAMPAIGNS: Final = (
+    _SHOWN
+    + """WHERE campaign.account_id = ? AND single = 0 AND status <> 'loading'
+AND (? IS NULL OR campaign.id < ?) AND (? IS NULL OR status = ?) ORDER BY campaign.id DESC LIMIT ?"""
+)
+_CAMPAIGN: Final = _SHOWN + "WHERE campaign.uuid = ? AND campaign.account_id = ? AND single = 0 AND status <> 'loading'"
+_CAMPAIGN_OF_CALL: Final = (
+    _SHOWN
+    + """WHERE campaign.id = (SELECT id FROM campaign WHERE first_call <= ? ORDER BY first_call DESC LIMIT 1)
+AND campaign.account_id = ? AND status <> 'loading' AND ? < first_call + size"""
+)
+_OUTCOMES: Final = "SELECT disposition, calls FROM outcome WHERE campaign_id = ? ORDER BY disposition"
+_FIRST_TIMER: Final = "SELECT due_at FROM timer WHERE call_id >= ? AND call_id < ? ORDER BY due_at LIMIT 1"
+_ATTEMPTS: Final = "SELECT * FROM attempt WHERE call_id = ? ORDER BY number"
+
+# A pending call of a cancelled campaign is finished as `cancelled` although its row was not touched when it was
+# cancelled.
+_CALLS: Final = """
+SELECT * FROM (
+    SELECT id, phone, contact, next_at, state,
+           CASE WHEN state = 'finished' AND finished_at IS NULL THEN 'cancelled' ELSE disposition END
+           AS disposition
+    FROM (
+        SELECT *, CASE WHEN finished_at IS NOT NULL THEN 'finished'
+                       WHEN EXISTS (SELECT 1 FROM attempt WHERE call_id = call.id AND ended_at IS NULL) THEN 'live'
+                       WHEN :cancelled THEN 'finished'
+                       ELSE 'scheduled' END AS state
+        FROM call WHERE id >= :from AND id < :to))
+WHERE (:state IS NULL OR state = :state) AND (:disposition IS NULL OR disposition = :disposition)
+ORDER BY id LIMIT :limit"""
+# Live calls are few: they come from the index of open attempts, whatever the campaign's size.
+_CALLS_LIVE: Final = """
+SELECT id, phone, contact, next_at, 'live' AS state, call.disposition
+FROM attempt INDEXED BY attempt_open JOIN call ON call.id = call_id
+WHERE ended_at IS NULL AND call_id >= :from AND call_id < :to
+AND (:disposition IS NULL OR call.disposition = :disposition)
+ORDER BY call_id LIMIT :limit"""
