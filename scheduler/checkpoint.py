@@ -60,15 +60,17 @@ def checkpoint(connection: sqlite3.Connection, *, enough_pages: int = _PAGES_WOR
 
     Raises `StoreUnavailable`.
     """
-    waiting = _waiting(connection, "NOOP")
+    _, waiting = _pages(connection, "NOOP")
     if waiting >= enough_pages:
-        waiting = _waiting(connection, "PASSIVE")
-        if waiting >= _PAGES_TOO_MANY:
-            waiting = _waiting(connection, "RESTART")
+        pages, waiting = _pages(connection, "PASSIVE")
+        # The file's length counts, not what waits: with two writers one of them always adds a page before the WAL is empty.
+        if pages >= _PAGES_TOO_MANY:
+            _, waiting = _pages(connection, "RESTART")
     return waiting
 
 
-def _waiting(connection: sqlite3.Connection, mode: str) -> int:
+def _pages(connection: sqlite3.Connection, mode: str) -> tuple[int, int]:
+    """How many pages the WAL holds, and how many of them are not in the database file yet."""
     with disk_errors():
         _busy, pages, done = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-    return max(0, int(pages) - int(done))
+    return int(pages), max(0, int(pages) - int(done))

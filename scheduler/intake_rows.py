@@ -2,42 +2,46 @@
 
 A small request is one transaction. A large one is many, each short enough for the dispatcher beside it:
 
-    reserve    the campaign as `loading`, its ids, its row in `intake`              not seen by anybody
+    reserve    the campaign as `loading`, its ids, its row in `intake`              nobody sees it
     calls      chunk by chunk, by ascending id
     activate   status, launch and the answer to the idempotency key; fsync          from here on it is accepted
     contacts   chunk by chunk, by ascending phone; the last removes the `intake` row
 
-What dies before `activate` is removed, what dies after it is completed; either can be asked for again at any time.
+What dies before `activate` is removed, what dies after it is completed; both can be begun again as often as needed.
 """
 
 from __future__ import annotations
 
 import json
 import time
-import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
 
 from dialer.core.contact import Fields, fields_text, merge
 from dialer.core.intake import CampaignRequest
 from dialer.core.model import CampaignId, WallMs
+from scheduler.checkpoint import checkpoint
 
 if TYPE_CHECKING:
     from scheduler.connection import sqlite3
     from scheduler.write_turn import WriteTurn
 
+KEY_LIFE_MS: Final = 24 * 3_600_000
 # So many contacts are one transaction of about 2 ms.
-_AT_ONCE = 500
-_CHUNK_S = 0.002
+_AT_ONCE: Final = 500
+_CHUNK_S: Final = 0.002
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 50, 4000
-_PHONES_PER_LOOK = 500
-KEY_LIFE_MS = 24 * 3_600_000
-_KEYS_TO_PRUNE = 50
+_PHONES_PER_LOOK: Final = 500
+# Executing a statement once for 50 rows takes a fifth less than 50 times for one.
+_ROWS_PER_STATEMENT: Final = 50
+_KEYS_TO_PRUNE: Final = 50
+_PAGES_WORTH_A_CHECKPOINT: Final = 4000
 
 
-class Vanished(Exception):
-    """The campaign's row is gone or no longer `loading`: somebody else decided about it."""
+class Removed(Exception):
+    """The campaign is no longer `loading`: another process decided about it."""
 
 
 class KeyTaken(Exception):
@@ -69,7 +73,7 @@ class Acceptance:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A campaign that was accepted: what its answer is made of. `launch_at` None: it was immediate."""
+    """A campaign with rows: what its answer is made of. `launch_at` as it was given; None: it is immediate."""
 
     id: CampaignId
     uuid: str
@@ -80,81 +84,345 @@ class Stored:
     launch_at: WallMs | None
 
 
-# What contacts get: phone, fields as JSON, and the highest contact id that must not be changed (-1: change any).
-_ContactRow = tuple[str, str, int]
+@dataclass(frozen=True, slots=True)
+class ContactWork:
+    """What contacts get: phones with the given fields as JSON, by phone; `changed` are the phones that were known."""
+
+    rows: list[tuple[str, str]]
+    changed: Set[str]
+
+
+Compose = Callable[[Stored], str]
 
 
 class IntakeRows:
-    """Stores campaigns through one connection. Everything raises `StoreUnavailable` when the disk refuses."""
+    """Stores campaigns through one connection. Every method raises `StoreUnavailable` when the disk refuses."""
 
     def __init__(self, connection: sqlite3.Connection, turn: WriteTurn) -> None:
         self._connection = connection
         self._turn = turn
         self._chunk = _AT_ONCE
         connection.create_function("merge_fields", 2, _merge_texts, deterministic=True)
-        # `call` and `contact` rows point to what was read a moment ago, and removing calls would look for timers of each
-        # one by reading the whole timer table.
+        # The parents of all rows here were read a moment ago, and are never deleted. With the check on, removing a call
+        # would look for its timers by reading the whole timer table.
         connection.execute("PRAGMA foreign_keys = OFF")
 
     def playbook(self, account: int, playbook_uuid: str) -> tuple[int, str] | None:
         """The row id and JSON of the account's playbook; None when there is none or it was deleted."""
-        row: tuple[int, str] | None = self._connection.execute(
-            "SELECT id, body FROM playbook WHERE uuid = ? AND account_id = ? AND deleted_at IS NULL", (playbook_uuid, account)
-        ).fetchone()
+        row: tuple[int, str] | None = self._connection.execute(_PLAYBOOK, (playbook_uuid, account)).fetchone()
         return row
 
     def answer_to(self, key: IdempotencyKey) -> tuple[bytes, str] | None:
-        """The body hash and the answer stored under the key in the last 24 hours."""
-        row = self._connection.execute(
-            "SELECT body_hash, answer FROM idempotency WHERE account_id = ? AND endpoint = ? AND key = ? AND created_at > ?",
-            (key.account, key.endpoint, key.key, wall_ms() - KEY_LIFE_MS),
-        ).fetchone()
+        """The body hash and the answer that were stored under the key in the last 24 hours."""
+        cutoff = wall_ms() - KEY_LIFE_MS
+        row = self._connection.execute(_ANSWER, (key.account, key.endpoint, key.key, cutoff)).fetchone()
         return None if row is None else (bytes(row[0]), row[1])
 
-    def store_small(self, acceptance: Acceptance, key: IdempotencyKey | None, answer: AnswerText) -> Stored | None:
-        """Store all of it in one transaction, on disk when it returns. None when it is too large for one.
+    def find(self, uuid: str) -> tuple[Stored, bool] | None:
+        """The campaign, and whether it is still loading."""
+        row = self._connection.execute(_FIND, (uuid,)).fetchone()
+        if row is None:
+            return None
+        number, single, first_call, total, duplicates, launch_at, status = row
+        return Stored(
+            CampaignId(number), uuid, bool(single), first_call, total, duplicates, launch_at
+        ), status == "loading"
 
-        Raises `KeyTaken`; then and on every other error nothing is stored.
+    def store_at_once(self, acceptance: Acceptance, key: IdempotencyKey | None, compose: Compose) -> Stored | None:
+        """Store all of it in one transaction, on disk when this returns; None, and nothing stored, when it is too large.
+
+        `compose` makes the answer that is kept for `key`. Raises `KeyTaken`; then too nothing is stored.
         """
         contacts = acceptance.request.contacts
         if len(contacts) > _AT_ONCE:
             return None
-        known, texts, changes = self._read_contacts(acceptance.account, contacts)
+        texts, work = self._join_known(acceptance.account, contacts)
         with self._turn.transaction(durable=True):
             now = wall_ms()
-            stored = self._reserve(acceptance, now)
-            self._insert_calls(stored.first_call, list(contacts), texts, 0, len(texts))
-            self._upsert_contacts(acceptance.account, _given(stored.first_call, contacts, texts, changes, known), now)
-            self._activate(stored, now, key, answer)
+            launch_at = _effective_launch(acceptance.request, now)
+            stored = self._insert_campaign(acceptance, _status(launch_at, now), launch_at, now)
+            self._insert_calls(stored, list(contacts), texts, 0, len(texts))
+            self._upsert(acceptance.account, work.rows, now, known=-1)
+            self._keep_answer(key, stored, compose, now)
         return stored
 
     def reserve(self, acceptance: Acceptance) -> Stored:
-        """Begin a large campaign. It stays invisible until `activate`."""
+        """Begin a large campaign, which nobody sees until `activate`."""
         with self._turn.transaction(durable=False):
-            stored = self._reserve(acceptance, wall_ms())
-            self._connection.execute(
-                "INSERT INTO intake (campaign_id, known_contact) SELECT ?, coalesce(max(id), 0) FROM contact", (stored.id,)
-            )
+            now = wall_ms()
+            stored = self._insert_campaign(acceptance, "loading", _effective_launch(acceptance.request, now), now)
+            self._connection.execute(_INSERT_INTAKE, (stored.id,))
         return stored
 
-    def write_calls(self, stored: Stored, acceptance: Acceptance) -> Sequence[_ContactRow]:
-        """Store the calls, with what is to be done to the contacts; that is returned too, for `write_contacts`.
+    def write_calls(self, stored: Stored, acceptance: Acceptance) -> ContactWork:
+        """Store the calls of a reserved campaign; what `complete` has to do to the contacts is stored and returned.
 
-        Raises `Vanished` when somebody else removed the campaign.
+        Raises `Removed`.
         """
         contacts = acceptance.request.contacts
-        known, texts, changes = self._read_contacts(acceptance.account, contacts)
+        texts, work = self._join_known(acceptance.account, contacts)
         phones = list(contacts)
-        at = 0
-        while at < len(phones):
-            started = time.monotonic()
-            until = min(at + self._chunk, len(phones))
+        start = 0
+        while start < len(phones):
+            end = min(start + self._chunk, len(phones))
             with self._turn.transaction(durable=False):
                 began = time.monotonic()
-                self._require_loading(stored)
-                self._insert_calls(stored.first_call, phones, texts, at, until)
-                changed = [(stored.first_call + i, changes[i]) for i in range(at, until) if i in changes]
-                self._connection.executemany("INSERT INTO intake_change (call_id, fields) VALUES (?, ?)", changed)
-            self._fit_chunk(until - at, time.monotonic() - max(began, started))
-            at = until
-        return _given(stored.first_call, contacts, texts, changes, known)
+                if self._connection.execute(_IS_LOADING, (stored.id,)).fetchone() is None:
+                    raise Removed
+                self._insert_calls(stored, phones, texts, start, end)
+                if work.changed:
+                    changed = [i for i in range(start, end) if phones[i] in work.changed]
+                    given = [(stored.first_call + i, fields_text(contacts[phones[i]])) for i in changed]
+                    self._connection.executemany(_INSERT_CHANGE, given)
+            self._after_chunk(end - start, time.monotonic() - began)
+            start = end
+        return work
+
+    def activate(self, stored: Stored, key: IdempotencyKey | None, compose: Compose) -> None:
+        """Accept a campaign whose calls are written: on disk when this returns, with everything before it.
+
+        An immediate campaign's launch is this moment. Raises `KeyTaken` and `Removed`; then it is not accepted.
+        """
+        with self._turn.transaction(durable=True):
+            now = wall_ms()
+            launch_at = now if stored.launch_at is None else stored.launch_at
+            done = self._connection.execute(_ACTIVATE, (_status(launch_at, now), launch_at, stored.id))
+            if done.rowcount != 1:
+                raise Removed
+            self._keep_answer(key, stored, compose, now)
+
+    def complete(self, campaign: CampaignId, work: ContactWork | None = None) -> None:
+        """Create and update the contacts of an active campaign, as far as that was not done.
+
+        `work` is what `write_calls` returned; without it it is read back.
+        """
+        row = self._connection.execute(_UNDONE, (campaign,)).fetchone()
+        if row is None:
+            return
+        account, first_call, last_call, known, stored_phone = row
+        if work is None:
+            read = self._connection.execute(_WORK_LEFT, (first_call, last_call, stored_phone)).fetchall()
+            work = ContactWork(
+                [(phone, text) for phone, text, _ in read], {phone for phone, _, changed in read if changed}
+            )
+        start = 0
+        while start < len(work.rows):
+            chunk = work.rows[start : start + self._chunk]
+            with self._turn.transaction(durable=False):
+                began, now = time.monotonic(), wall_ms()
+                new = [row for row in chunk if row[0] not in work.changed] if work.changed else chunk
+                # Who was known then and is not `changed` got nothing new: where a later request changed it, that stays.
+                self._upsert(account, new, now, known=known)
+                if len(new) < len(chunk):
+                    self._upsert(account, [row for row in chunk if row[0] in work.changed], now, known=-1)
+                self._connection.execute(_ADVANCE, (chunk[-1][0], campaign))
+            self._after_chunk(len(chunk), time.monotonic() - began)
+            start += len(chunk)
+        self._delete_range(_DELETE_CHANGES, first_call, last_call)
+        with self._turn.transaction(durable=False):
+            self._connection.execute("DELETE FROM intake WHERE campaign_id = ?", (campaign,))
+
+    def remove(self, campaign: CampaignId) -> None:
+        """Take away all of a campaign that is `loading`. Any other, and one that does not exist, is left alone."""
+        row = self._connection.execute(_LOADING_RANGE, (campaign,)).fetchone()
+        if row is None:
+            return
+        with self._turn.transaction(durable=False):
+            # Whoever is still loading it (a process whose parent died, a job that was given up) stops here.
+            self._connection.execute("DELETE FROM intake WHERE campaign_id = ?", (campaign,))
+        self._delete_range(_DELETE_CHANGES, *row)
+        self._delete_range(_DELETE_CALLS, *row)
+        with self._turn.transaction(durable=False):
+            self._connection.execute("DELETE FROM campaign WHERE id = ? AND status = 'loading'", (campaign,))
+
+    def unfinished(self) -> tuple[list[CampaignId], list[CampaignId]]:
+        """The campaigns that were left behind while loading, and the active ones whose contacts are not complete."""
+        loading = self._connection.execute("SELECT id FROM campaign WHERE status = 'loading'").fetchall()
+        active = self._connection.execute(_INCOMPLETE).fetchall()
+        return [CampaignId(row[0]) for row in loading], [CampaignId(row[0]) for row in active]
+
+    def _insert_campaign(self, acceptance: Acceptance, status: str, launch_at: int, now: int) -> Stored:
+        request = acceptance.request
+        size = len(request.contacts)
+        ((first_call,),) = self._connection.execute(_RESERVE_CALLS, (size, size)).fetchall()
+        duplicates = request.total_contacts - size
+        cursor = self._connection.execute(
+            _INSERT_CAMPAIGN,
+            {
+                "uuid": acceptance.uuid,
+                "account": acceptance.account,
+                "playbook_id": acceptance.playbook_id,
+                "playbook": acceptance.playbook,
+                "single": acceptance.single,
+                "status": status,
+                "scheduled": request.launch_at is not None,
+                "launch_at": launch_at,
+                "stagger_ms": acceptance.stagger_ms,
+                "recall": json.dumps(request.recall),
+                "first_call": first_call,
+                "size": size,
+                "total": request.total_contacts,
+                "duplicates": duplicates,
+                "now": now,
+            },
+        )
+        number = CampaignId(cursor.lastrowid or 0)
+        total = request.total_contacts
+        return Stored(number, acceptance.uuid, acceptance.single, first_call, total, duplicates, request.launch_at)
+
+    def _insert_calls(self, stored: Stored, phones: list[str], texts: list[str], start: int, end: int) -> None:
+        ids = range(stored.first_call + start, stored.first_call + end)
+        self._insert_many(_INSERT_CALLS, (), list(zip(ids, phones[start:end], texts[start:end], strict=True)))
+
+    def _upsert(self, account: int, rows: Sequence[tuple[str, str]], now: int, *, known: int) -> None:
+        self._insert_many(_UPSERT_CONTACTS, (account, now, known), rows)
+
+    def _insert_many(
+        self, statements: tuple[str, str], shared: tuple[object, ...], rows: Sequence[Iterable[object]]
+    ) -> None:
+        one, many = statements
+        whole = len(rows) - len(rows) % _ROWS_PER_STATEMENT
+        for start in range(0, whole, _ROWS_PER_STATEMENT):
+            values = chain.from_iterable(rows[start : start + _ROWS_PER_STATEMENT])
+            self._connection.execute(many, (*shared, *values))
+        self._connection.executemany(one, [(*shared, *row) for row in rows[whole:]])
+
+    def _keep_answer(self, key: IdempotencyKey | None, stored: Stored, compose: Compose, now: int) -> None:
+        if key is None:
+            return
+        cutoff = now - KEY_LIFE_MS
+        values = (key.account, key.endpoint, key.key, key.body_hash, compose(stored), now, cutoff)
+        if self._connection.execute(_KEEP_ANSWER, values).rowcount != 1:
+            raise KeyTaken
+        self._connection.execute(_PRUNE_ANSWERS, (cutoff, _KEYS_TO_PRUNE))
+
+    def _join_known(self, account: int, contacts: dict[str, Fields]) -> tuple[list[str], ContactWork]:
+        """What the account knows of the contacts already, joined with what was given: the texts that the calls keep, in
+        their order, and what the contacts get.
+        """
+        known = self._known(account, contacts)
+        texts = [fields_text(fields) for fields in contacts.values()]
+        if not known:
+            by_phone = dict(zip(contacts, texts, strict=True))
+            return texts, ContactWork([(phone, by_phone[phone]) for phone in sorted(by_phone)], frozenset())
+        rows: list[tuple[str, str]] = []
+        changed: set[str] = set()
+        for i, phone in enumerate(contacts):
+            given, before = texts[i], known.get(phone)
+            if before is not None:
+                texts[i] = _merge_texts(before, given)
+                if texts[i] == before:
+                    continue
+                changed.add(phone)
+            rows.append((phone, given))
+        rows.sort()
+        return texts, ContactWork(rows, changed)
+
+    def _known(self, account: int, contacts: dict[str, Fields]) -> dict[str, str]:
+        if (
+            self._connection.execute("SELECT 1 FROM contact WHERE account_id = ? LIMIT 1", (account,)).fetchone()
+            is None
+        ):
+            return {}
+        # Neighbours in the index together: in the order of the request this costs four times as much.
+        phones: list[str | None] = [*sorted(contacts)]
+        known: dict[str, str] = {}
+        for start in range(0, len(phones), _PHONES_PER_LOOK):
+            some = phones[start : start + _PHONES_PER_LOOK]
+            some += [None] * (_PHONES_PER_LOOK - len(some)) if len(phones) > _PHONES_PER_LOOK else ()
+            marks = ",".join("?" * len(some))
+            known.update(self._connection.execute(_KNOWN.format(marks=marks), (account, *some)))
+        return known
+
+    def _delete_range(self, sql: str, first: int, last: int) -> None:
+        deleted = -1
+        while deleted:
+            with self._turn.transaction(durable=False):
+                began = time.monotonic()
+                deleted = self._connection.execute(sql, (first, last, self._chunk)).rowcount
+            if deleted:
+                self._after_chunk(deleted, time.monotonic() - began)
+
+    def _after_chunk(self, rows: int, took_s: float) -> None:
+        # Between two chunks nobody waits for it, and a WAL that is emptied on the way stays short.
+        checkpoint(self._connection, enough_pages=_PAGES_WORTH_A_CHECKPOINT)
+        # A slow commit now and then (the disk, a checkpoint) halves the chunk at most; growth is as careful.
+        fitting = self._chunk * min(2.0, max(0.5, _CHUNK_S / max(took_s, 1e-6)))
+        if rows >= self._chunk or took_s > _CHUNK_S:
+            self._chunk = int(min(_LARGEST_CHUNK, max(_SMALLEST_CHUNK, fitting)))
+
+
+def wall_ms() -> int:
+    """Unix time in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def _effective_launch(request: CampaignRequest, now: int) -> int:
+    return now if request.launch_at is None else request.launch_at
+
+
+def _status(launch_at: int, now: int) -> str:
+    return "running" if launch_at <= now else "scheduled"
+
+
+def _merge_texts(known: str, given: str) -> str:
+    fields: dict[str, Any] = merge(json.loads(known), json.loads(given))
+    return fields_text(fields)
+
+
+def _one_and_many(head: str, row: str, tail: str = "", *, shared: int) -> tuple[str, str]:
+    """The statement for one row and for `_ROWS_PER_STATEMENT`; `row` has a mark for each value that is not shared."""
+    width = row.count("{}")
+    rows = [row.format(*(f"?{shared + 1 + i * width + j}" for j in range(width))) for i in range(_ROWS_PER_STATEMENT)]
+    return f"{head} {rows[0]} {tail}", f"{head} {', '.join(rows)} {tail}"
+
+
+_PLAYBOOK: Final = "SELECT id, body FROM playbook WHERE uuid = ? AND account_id = ? AND deleted_at IS NULL"
+_ANSWER: Final = """
+SELECT body_hash, answer FROM idempotency WHERE account_id = ? AND endpoint = ? AND key = ? AND created_at > ?"""
+_FIND: Final = """
+SELECT id, single, first_call, total_contacts, duplicate_contacts, CASE scheduled WHEN 1 THEN launch_at END, status
+FROM campaign WHERE uuid = ?"""
+_RESERVE_CALLS: Final = "UPDATE meta SET value = value + ? WHERE key = 'next_call' RETURNING value - ?"
+_INSERT_CAMPAIGN: Final = """
+INSERT INTO campaign (uuid, account_id, playbook_id, playbook, single, status, scheduled, launch_at, stagger_ms, recall,
+                      first_call, size, total_contacts, duplicate_contacts, created_at)
+VALUES (:uuid, :account, :playbook_id, :playbook, :single, :status, :scheduled, :launch_at, :stagger_ms, :recall,
+        :first_call, :size, :total, :duplicates, :now)"""
+_INSERT_INTAKE: Final = "INSERT INTO intake (campaign_id, known_contact) SELECT ?, coalesce(max(id), 0) FROM contact"
+_INSERT_CHANGE: Final = "INSERT INTO intake_change (call_id, fields) VALUES (?, ?)"
+_INSERT_CALLS: Final = _one_and_many("INSERT INTO call (id, phone, contact) VALUES", "({}, {}, {})", shared=0)
+_IS_LOADING: Final = """
+SELECT 1 FROM campaign JOIN intake ON campaign_id = id WHERE id = ? AND status = 'loading'"""
+_ACTIVATE: Final = """
+UPDATE campaign SET status = ?, launch_at = ?
+WHERE id = ? AND status = 'loading' AND EXISTS (SELECT 1 FROM intake WHERE campaign_id = campaign.id)"""
+_KEEP_ANSWER: Final = """
+INSERT INTO idempotency (account_id, endpoint, key, body_hash, answer, created_at) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET body_hash = excluded.body_hash, answer = excluded.answer, created_at = excluded.created_at
+WHERE idempotency.created_at <= ?"""
+_PRUNE_ANSWERS: Final = """
+DELETE FROM idempotency WHERE (account_id, endpoint, key) IN
+    (SELECT account_id, endpoint, key FROM idempotency WHERE created_at <= ? ORDER BY created_at LIMIT ?)"""
+_UNDONE: Final = """
+SELECT account_id, first_call, first_call + size - 1, known_contact, stored_phone
+FROM intake JOIN campaign ON id = campaign_id WHERE campaign_id = ? AND status <> 'loading'"""
+_WORK_LEFT: Final = """
+SELECT call.phone, coalesce(intake_change.fields, call.contact), intake_change.fields IS NOT NULL
+FROM call LEFT JOIN intake_change ON intake_change.call_id = call.id
+WHERE call.id BETWEEN ? AND ? AND call.phone > ? ORDER BY call.phone"""
+_ADVANCE: Final = "UPDATE intake SET stored_phone = ? WHERE campaign_id = ?"
+_UPSERT_CONTACTS: Final = _one_and_many(
+    "INSERT INTO contact (account_id, phone, fields, created_at, updated_at) VALUES",
+    "(?1, {}, {}, ?2, ?2)",
+    """ON CONFLICT (account_id, phone) DO UPDATE
+SET fields = merge_fields(fields, excluded.fields), updated_at = excluded.updated_at WHERE contact.id > ?3""",
+    shared=3,
+)
+_KNOWN: Final = "SELECT phone, fields FROM contact WHERE account_id = ? AND phone IN ({marks})"
+_LOADING_RANGE: Final = "SELECT first_call, first_call + size - 1 FROM campaign WHERE id = ? AND status = 'loading'"
+_INCOMPLETE: Final = """
+SELECT campaign_id FROM intake JOIN campaign ON id = campaign_id WHERE status <> 'loading' ORDER BY campaign_id"""
+_DELETE_CHANGES: Final = """
+DELETE FROM intake_change WHERE call_id IN (SELECT call_id FROM intake_change WHERE call_id BETWEEN ? AND ? LIMIT ?)"""
+_DELETE_CALLS: Final = "DELETE FROM call WHERE id IN (SELECT id FROM call WHERE id BETWEEN ? AND ? LIMIT ?)"

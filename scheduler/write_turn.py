@@ -35,7 +35,12 @@ class WriteTurn:
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, *, ahead: Sequence[Flag] = (), own: Flag | None = None, patience_s: float = 5.0
+        self,
+        connection: sqlite3.Connection,
+        *,
+        ahead: Sequence[Flag] = (),
+        own: Flag | None = None,
+        patience_s: float = 5.0,
     ) -> None:
         self._connection = connection
         self._ahead = ahead

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Annotated, Any, NoReturn
 
 from pydantic import ConfigDict, FailFast, TypeAdapter, ValidationError, with_config
@@ -24,6 +25,7 @@ UNKNOWN_PLAYBOOK = "There is no such playbook"
 _MISSING, _NO_STRING, _NO_OBJECT = "is missing", "must be a string", "is missing: the contact is not an object"
 _PHONELESS = frozenset({BLANK, _MISSING, _NO_STRING, _NO_OBJECT})
 
+_LINES = re.compile(rf"{E164.pattern}(?:\n{E164.pattern})*")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 # Each JSON value takes 16 to 60 bytes of memory whatever its text is: `[],[],[],...` of 64 MiB would take 1.2 GB. Commas count
 # values well enough; a contact has 18 fields of its own.
@@ -247,8 +249,11 @@ def _too_many_values(body: bytes, rules: IntakeRules) -> bool:
 
 def _read_contacts(entries: list[Any], rules: PhoneRules, *, typed: bool) -> tuple[dict[str, Fields], list[Fault]]:
     """The contacts by phone, and the faults of all entries in their order. `typed`: the types were checked already."""
-    contacts: dict[str, Fields] = {}
-    faults: list[Fault] = []
+    contacts: dict[str, Fields]
+    faults: list[Fault]
+    if typed and (usual := _usual_contacts(entries)) is not None:
+        return usual, []
+    contacts, faults = {}, []
     for index, entry in enumerate(entries):
         phone, fields, found = (_rest_of_contact if typed else _read_contact)(index, entry, rules)
         if found:
@@ -258,6 +263,29 @@ def _read_contacts(entries: list[Any], rules: PhoneRules, *, typed: bool) -> tup
         else:
             contacts[phone] = fields
     return contacts, faults
+
+
+def _usual_contacts(entries: list[Fields]) -> dict[str, Fields] | None:
+    """What a million contacts usually are: E.164 already, no phone twice, nothing left to check; None where they are not.
+
+    All in C: one by one, the contacts would cost three times as much.
+    """
+    phones = [entry["phone"] for entry in entries]
+    lines = "\n".join(phones)
+    keys = set(chain.from_iterable(entries))
+    if (
+        "timezone" in keys
+        or "custom_fields" in keys
+        or lines.count("\n") != len(phones) - 1
+        or not _LINES.fullmatch(lines)
+    ):
+        return None
+    contacts = dict(zip(phones, entries, strict=True))
+    if len(contacts) != len(entries):
+        return None
+    for entry in entries:
+        del entry["phone"]
+    return contacts
 
 
 def _rest_of_contact(index: int, entry: Fields, rules: PhoneRules) -> tuple[str, Fields, list[Fault] | None]:

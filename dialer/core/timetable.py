@@ -81,11 +81,6 @@ def read_recall(value: object) -> tuple[Minutes, ...]:
     return tuple(sorted({_minutes(minutes) for minutes in value}))
 
 
-def recall_ms(recall: tuple[Minutes, ...]) -> tuple[int, ...]:
-    """The offsets in milliseconds, ascending; what is shorter than a millisecond is one."""
-    return tuple(max(1, round(minutes * 60_000)) for minutes in recall)
-
-
 def _minutes(value: object) -> Minutes:
     # True is an int to Python; NaN is the one number that no comparison would catch.
     if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
