@@ -9,7 +9,6 @@ from starlette.routing import Route
 
 from api.answers import JsonAnswer
 from api.backend import Backend
-from api.offload import in_thread
 from api.resource import open_resource
 
 
@@ -20,7 +19,7 @@ def routes(backend: Backend) -> list[Route]:
         return JsonAnswer({"status": "alive"})
 
     async def ready(_: Request) -> Response:
-        reasons = await in_thread(backend.ready)
+        reasons = backend.ready()
         if not reasons:
             return JsonAnswer({"status": "ready"})
         return JsonAnswer(

@@ -6,12 +6,13 @@ attempt waits to be recorded.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import structlog
 
-from dialer.core.changes import Change
+from dialer.core.changes import AttemptEnded, Change
 from dialer.core.dispatch import ARM_AHEAD_SECONDS, Dispatch, Limits
 from dialer.core.effects import Dial, Effect, HangUp, PlayAudio
 from dialer.core.events import LegEvent
@@ -36,13 +37,17 @@ GOODBYE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """For readiness and metrics. `store_fault` is None while the disk accepts writes."""
+    """For readiness and metrics. `store_fault` is None while the disk accepts writes.
+
+    `attempts` counts those that ended since the start, by disposition.
+    """
 
     live: int
     talking: int
     channels: dict[str, tuple[int, int]]
     store_fault: str | None
     draining: bool
+    attempts: Mapping[str, int]
 
 
 class Engine:
@@ -69,6 +74,7 @@ class Engine:
         self._idle = asyncio.Event()
         self._hurry = asyncio.Event()
         self._started = False
+        self._ended: Counter[str] = Counter()
 
     def start(self) -> None:
         """Take up what the store holds, close attempts that a crash left open, and begin. Raises `StoreUnavailable`."""
@@ -97,6 +103,7 @@ class Engine:
             self._dispatch.pacing.channels(),
             self._store_fault,
             self._draining,
+            self._ended,
         )
 
     # Orders from outside. Each is on disk when it returns, or raises StoreUnavailable.
@@ -243,6 +250,7 @@ class Engine:
             if self._pending_since is None:
                 self._pending_since = now.mono
             self._pending += changes
+            self._ended.update(c.disposition.value for c in changes if isinstance(c, AttemptEnded))
 
     def _flush(self, now: Now, *, force: bool = False) -> None:
         """Commit what is pending, if an attempt waits for it or it has waited long enough."""

@@ -25,7 +25,7 @@ def configure(*, form: str, level: str, mask_numbers: bool) -> None:
     if form == "json":
         processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
-        processors.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
+        processors.append(_console())
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=processors,
@@ -43,3 +43,8 @@ def _mask(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mut
         if isinstance(value, str) and "+" in value:
             event[key] = _NUMBER.sub(r"+…\1", value)
     return event
+
+
+def _console() -> structlog.dev.ConsoleRenderer:
+    # Plain tracebacks: the pretty ones print local variables, and those hold people's numbers and passwords.
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)

@@ -70,6 +70,10 @@ class Attempts:
         """True while an armed attempt waits for the disk."""
         return bool(self._unstored)
 
+    def caller_id(self, attempt: LiveAttempt) -> str:
+        """What the callee sees: the playbook's choice, else the trunk's default; "" leaves it to the SIP floor."""
+        return attempt.lane.campaign.playbook.caller_id or self._pacing.trunk(attempt.trunk).caller_id
+
     def begin(self, attempt: LiveAttempt) -> None:
         """An attempt was armed: its INVITE leaves at `fire_at`, once `stored` was said."""
         self._live[attempt.id] = attempt
@@ -196,14 +200,13 @@ class Attempts:
         attempt.stored = False
         self._unstored.append(attempt)
         attempt.sip_call_id = f"{attempt.call.uuid}-{attempt.number}.{attempt.invites}"
-        playbook = attempt.lane.campaign.playbook
         self._told.changes.append(
             AttemptRetried(
                 attempt.id,
                 attempt.number,
                 now.wall_of(fire_at),
                 attempt.trunk,
-                playbook.caller_id or "",
+                self.caller_id(attempt),
                 attempt.sip_call_id,
                 "technical retry",
             )
@@ -232,7 +235,7 @@ class Attempts:
         self._legs[leg] = attempt
         playbook = attempt.lane.campaign.playbook
         self._told.effects.append(
-            Dial(leg, attempt.trunk, attempt.call.phone, playbook.caller_id or "", attempt.sip_call_id)
+            Dial(leg, attempt.trunk, attempt.call.phone, self.caller_id(attempt), attempt.sip_call_id)
         )
         self._set(Mono(now.mono + playbook.ring_timeout_seconds), Timer.RING, attempt, leg)
 

@@ -287,7 +287,7 @@ class Dispatch:
                 pick.due_at,
                 fire_wall,
                 pick.trunk,
-                lane.campaign.playbook.caller_id or "",
+                self._attempts.caller_id(attempt),
                 attempt.sip_call_id,
             )
         )

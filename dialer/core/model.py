@@ -63,11 +63,12 @@ class Disposition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trunk:
-    """A SIP connection with limits, as pacing sees it. `max_concurrent_calls` is its channels."""
+    """A SIP connection with limits. `max_concurrent_calls` is its channels; `caller_id` what calls show by default."""
 
     name: str
     max_concurrent_calls: int
     calls_per_second: float
+    caller_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,10 @@ class Pacing:
         """Of each trunk: channels in use, channels in all."""
         return {name: (line.taken, line.trunk.max_concurrent_calls) for name, line in self._lines.items()}
 
+    def trunk(self, name: str) -> Trunk:
+        """The trunk of this name. Raises KeyError."""
+        return self._lines[name].trunk
+
     def hold_until(self, at: Mono) -> None:
         """No INVITE on any trunk before `at`: what a process before this one sent is not known exactly."""
         for line in self._lines.values():

@@ -1,0 +1,248 @@
+"""The composition root: builds the parts, starts them in order, stops them in the reverse order.
+
+    database ─▶ loaders ─▶ SIP workers ─▶ engine ─▶ HTTP          stop: HTTP, engine drains, workers, loaders, database
+
+A signal drains: SIGTERM or SIGINT once stops dialing and lets answered calls end for `pacing.drain_seconds`; a second one
+hangs up at once.
+"""
+
+import asyncio
+import gc
+import importlib
+import multiprocessing
+import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from api.app import create_app
+from api.backend import Backend
+from api.metrics import Snapshot, TrunkUse, make_registry
+from api.server import HttpServer, serve_http
+from config.sections import TrunkSettings
+from config.settings import Settings
+from dialer.control import EngineControl
+from dialer.core.dispatch import Limits
+from dialer.core.intake import IntakeRules
+from dialer.core.model import CampaignId, Trunk
+from dialer.core.phone import PhoneRules, normalize
+from dialer.engine import Engine
+from dialer.logs import configure
+from dialer.machine import machine_of, phone_rules
+from dialer.ports import StoreUnavailable
+from scheduler.accounts import Accounts
+from scheduler.checkpoint import Checkpointer
+from scheduler.clock import SystemClock
+from scheduler.contacts import Contacts
+from scheduler.database import Database
+from scheduler.do_not_call import DoNotCall
+from scheduler.handles import Handles
+from scheduler.loading import Loader
+from scheduler.migrations import migrate
+from scheduler.playbooks import Playbooks
+from scheduler.store import SqliteStore
+from scheduler.views import Views
+from sip.facts import StackUnusable
+from sip.pool import WorkerPool
+from sip.trunk import TrunkProfile, UnfitForSip
+
+log = structlog.get_logger(__name__)
+
+OUR_PACKAGES = ("dialer", "sip", "api", "scheduler", "config")
+
+
+class CannotStart(Exception):
+    """The service cannot run here; the text says why in one line."""
+
+
+def run(settings: Settings) -> int:
+    """Serve until a signal ends it; the exit status."""
+    configure(form=settings.log.format, level=settings.log.level, mask_numbers=settings.log.mask_numbers)
+    require_own_packages()
+    try:
+        return asyncio.run(Service(settings).run())
+    except (StackUnusable, UnfitForSip, StoreUnavailable, OSError) as fault:
+        raise CannotStart(str(fault)) from fault
+
+
+def require_own_packages() -> None:
+    """Refuse to run where another distribution ships one of our flat package names. Raises `CannotStart`."""
+    home = Path(__file__).resolve().parent.parent
+    for name in OUR_PACKAGES:
+        found = importlib.import_module(name).__file__
+        if found is None or Path(found).resolve().parent.parent != home:
+            raise CannotStart(
+                f"another package named {name!r} hides ours: {found}; install dialer in a venv of its own"
+            )
+
+
+def trunk_profile(name: str, trunk: TrunkSettings) -> TrunkProfile:
+    """What the SIP floor needs to know of a trunk."""
+    return TrunkProfile(
+        name=name,
+        uri=trunk.uri,
+        username=trunk.username,
+        password=trunk.password.get_secret_value(),
+        caller_id=trunk.caller_id,
+        register=trunk.registers,
+    )
+
+
+class Service:
+    """One running server. `url` is where its API is, once `up` is set."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.up = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._engine: Engine | None = None
+        self._pool: WorkerPool
+        self._store: SqliteStore
+        self._loader: Loader
+        self.url = ""
+
+    async def run(self) -> int:
+        """Start everything, serve until told to stop, drain; 0."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        async with AsyncExitStack() as parts:
+            http = await self._start(parts)
+            self.url = http.url
+            log.info(
+                "serving", url=http.url, trunks=sorted(self._settings.trunks), pid=multiprocessing.current_process().pid
+            )
+            self.up.set()
+            ended = asyncio.create_task(http.wait_closed())
+            told = asyncio.create_task(self._stopping.wait())
+            await asyncio.wait([ended, told], return_when=asyncio.FIRST_COMPLETED)
+            told.cancel()
+            log.info("stopping", drain_seconds=self._settings.pacing.drain_seconds)
+            await http.stop()
+            await ended
+            if self._engine is not None:
+                await self._engine.drain(self._settings.pacing.drain_seconds)
+        log.info("stopped")
+        return 0
+
+    def stop(self) -> None:
+        """Once: drain. Again: hang up what is still answered."""
+        if self._stopping.is_set() and self._engine is not None:
+            self._engine.hurry()
+        self._stopping.set()
+
+    async def _start(self, parts: AsyncExitStack) -> HttpServer:
+        settings, clock = self._settings, SystemClock()
+        path = settings.database.path
+        if not path.parent.is_dir():
+            raise CannotStart(f"database.path: there is no folder {path.parent}")
+        for name in migrate(path):
+            log.info("database migrated", migration=name)
+        database = Database(path)
+        parts.callback(database.close)
+        lock_wanted = multiprocessing.get_context("spawn").RawValue("b", 0)
+        self._store = SqliteStore(path, lock_wanted=lock_wanted)
+        parts.callback(self._store.close)
+        checkpointer = Checkpointer(path)
+        checkpointer.start()
+        parts.callback(checkpointer.stop)
+
+        rules = IntakeRules(
+            max_contacts=settings.api.max_contacts,
+            stagger_ms=round(settings.pacing.stagger_seconds * 1000),
+            phone=phone_rules(settings),
+        )
+        # Audio was looked at when the playbook was stored: a file may come or go while the loaders run.
+        machine = replace(machine_of(settings), audio=None)
+        self._loader = Loader(path, rules, machine, on_activated=self._activated, lock_wanted=lock_wanted)
+        await self._loader.start()
+        parts.push_async_callback(self._loader.stop)
+
+        self._pool = await self._start_pool(parts)
+        engine = self._engine = Engine(
+            clock=clock,
+            store=self._store,
+            control=self._pool,
+            trunks=[
+                Trunk(name, trunk.max_concurrent_calls, trunk.calls_per_second, trunk.caller_id)
+                for name, trunk in settings.trunks.items()
+            ],
+            limits=Limits(
+                max_concurrent_calls=settings.pacing.max_concurrent_calls,
+                min_recall_gap_ms=round(settings.pacing.min_recall_gap_seconds * 1000),
+            ),
+        )
+        engine.start()
+        parts.callback(engine.stop)
+
+        backend = Backend(
+            accounts=Accounts(database, clock),
+            views=Views(database, clock),
+            intake=self._loader,
+            control=EngineControl(engine, Handles(database)),
+            playbooks=Playbooks(database, clock),
+            contacts=Contacts(database, clock),
+            do_not_call=DoNotCall(database, clock),
+            ready=self._ready,
+            machine=lambda: machine_of(settings),
+            read_phone=_phone_reader(rules.phone),
+            registry=make_registry(self._snapshot),
+            max_body_bytes=settings.api.max_body_bytes,
+        )
+        # What is loaded by now stays: the collector need not walk it again while calls wait.
+        gc.collect()
+        gc.freeze()
+        return await serve_http(create_app(backend), settings.api.host, settings.api.port)
+
+    async def _start_pool(self, parts: AsyncExitStack) -> WorkerPool:
+        sip = self._settings.sip
+        rtp = (sip.rtp_port_min, sip.rtp_port_max) if sip.rtp_port_min and sip.rtp_port_max else None
+        pool = WorkerPool(
+            [trunk_profile(name, trunk) for name, trunk in self._settings.trunks.items()],
+            max_concurrent_calls=self._settings.pacing.max_concurrent_calls,
+            media_directory=self._settings.media.directory,
+            bind_host=sip.bind_host,
+            port=sip.port,
+            rtp_ports=rtp,
+            workers=sip.workers,
+        )
+        await pool.start()
+        # The engine has drained by then: what is left gets no more time.
+        parts.push_async_callback(pool.stop, 0)
+        return pool
+
+    def _activated(self, campaign: CampaignId) -> None:
+        if self._engine is not None:
+            self._engine.submitted(campaign)
+
+    def _ready(self) -> list[str]:
+        if self._engine is None or self._stopping.is_set():
+            return ["the server is stopping"]
+        reasons = list(self._pool.state().problems)
+        if not self._settings.trunks:
+            reasons.append("no trunk is configured")
+        fault = self._engine.state.store_fault
+        if fault is not None:
+            reasons.append(f"the database refuses: {fault}")
+        return reasons
+
+    def _snapshot(self) -> Snapshot:
+        if self._engine is None:
+            return Snapshot()
+        state = self._engine.state
+        return Snapshot(
+            attempts=state.attempts,
+            live=state.live,
+            talking=state.talking,
+            database_writable=state.store_fault is None,
+            workers=self._pool.state().workers_up,
+            free_places=self._pool.state().free_places,
+            trunks={name: TrunkUse(taken, channels) for name, (taken, channels) in state.channels.items()},
+        )
+
+
+def _phone_reader(rules: PhoneRules) -> Callable[[str], str]:
+    return lambda written: normalize(written, rules)

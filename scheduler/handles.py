@@ -1,0 +1,44 @@
+"""From the ids that users follow to the rows behind them, for orders that the engine is given by number."""
+
+from typing import Final
+
+from dialer.core.model import CallId, CampaignId, CampaignStatus, Disposition
+from scheduler.database import Database
+
+
+class Handles:
+    """Only what belongs to the account is found. Raises `StoreUnavailable` when the disk refuses."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def campaign(self, account_id: int, uuid: str) -> tuple[CampaignId, CampaignStatus] | None:
+        """The campaign and its status; None when the account has no such campaign."""
+        with self._database.read() as connection:
+            row = connection.execute(_CAMPAIGN, (uuid, account_id)).fetchone()
+        return None if row is None else (CampaignId(row[0]), CampaignStatus(row[1]))
+
+    def call(self, account_id: int, uuid: str) -> tuple[CallId, Disposition | None] | None:
+        """The call, and its disposition if it is finished; None when the account has no such call."""
+        call = self._database.ids.parse_call(uuid)
+        if call is None:
+            return None
+        with self._database.read() as connection:
+            row = connection.execute(_CALL, {"call": call}).fetchone()
+        if row is None or row[0] != account_id:
+            return None
+        return call, None if row[1] is None else Disposition(row[1])
+
+
+_CAMPAIGN: Final = (
+    "SELECT id, status FROM campaign WHERE uuid = ? AND account_id = ? AND single = 0 AND status <> 'loading'"
+)
+# A call of a cancelled campaign whose row was never touched is finished with it, unless an attempt is still open.
+_CALL: Final = """
+SELECT owner.account_id,
+       CASE WHEN call.finished_at IS NOT NULL THEN call.disposition
+            WHEN owner.status = 'cancelled' AND NOT EXISTS (
+                SELECT 1 FROM attempt WHERE call_id = call.id AND ended_at IS NULL) THEN 'cancelled' END
+FROM call JOIN (SELECT account_id, status, first_call, size FROM campaign
+                WHERE first_call <= :call AND status <> 'loading' ORDER BY first_call DESC LIMIT 1) AS owner
+WHERE call.id = :call AND call.id < owner.first_call + owner.size"""
