@@ -187,11 +187,13 @@ _CAMPAIGN: Final = """
 SELECT id, account_id, launch_at, stagger_ms, first_call, size, recall, scheduled, playbook,
        status, cursor, finished, live, last_first_attempt_at
 FROM campaign"""
-# The first term is word for word the condition of the index campaign_active: SQLite uses a partial index only then.
+# The first condition is word for word that of the index campaign_active: SQLite uses a partial index only then.
 _ACTIVE: Final = """
-WHERE status IN ('loading', 'scheduled', 'running', 'paused') AND status <> 'loading'
-   OR id IN (SELECT (SELECT id FROM campaign WHERE first_call <= call_id ORDER BY first_call DESC LIMIT 1)
-             FROM attempt INDEXED BY attempt_open WHERE ended_at IS NULL)
+WHERE id IN (
+    SELECT id FROM campaign WHERE status IN ('loading', 'scheduled', 'running', 'paused') AND status <> 'loading'
+    UNION
+    SELECT (SELECT id FROM campaign WHERE first_call <= call_id ORDER BY first_call DESC LIMIT 1)
+    FROM attempt INDEXED BY attempt_open WHERE ended_at IS NULL)
 ORDER BY id"""
 # A pending call of a cancelled campaign is finished although its row was not touched.
 _CALL: Final = """

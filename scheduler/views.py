@@ -194,22 +194,23 @@ def _minutes(recall: str) -> list[int | float]:
     return [int(minutes) if minutes == int(minutes) else minutes for minutes in json.loads(recall)]
 
 
-_SHOWN: Final = """
+_CAMPAIGNS: Final = """
 SELECT campaign.*, playbook.uuid AS playbook_uuid, campaign.playbook ->> 'name' AS playbook_name,
        campaign.playbook ->> 'ring_timeout_seconds' AS ring_seconds
 FROM campaign JOIN playbook ON playbook.id = campaign.playbook_id
-"""
-_CAMPAIGNS: Final = (
-    _SHOWN
-    + """WHERE campaign.account_id = ? AND single = 0 AND status <> 'loading'
+WHERE campaign.account_id = ? AND single = 0 AND status <> 'loading'
 AND (? IS NULL OR campaign.id < ?) AND (? IS NULL OR status = ?) ORDER BY campaign.id DESC LIMIT ?"""
-)
-_CAMPAIGN: Final = _SHOWN + "WHERE campaign.uuid = ? AND campaign.account_id = ? AND single = 0 AND status <> 'loading'"
-_CAMPAIGN_OF_CALL: Final = (
-    _SHOWN
-    + """WHERE campaign.id = (SELECT id FROM campaign WHERE first_call <= ? ORDER BY first_call DESC LIMIT 1)
+_CAMPAIGN: Final = """
+SELECT campaign.*, playbook.uuid AS playbook_uuid, campaign.playbook ->> 'name' AS playbook_name,
+       campaign.playbook ->> 'ring_timeout_seconds' AS ring_seconds
+FROM campaign JOIN playbook ON playbook.id = campaign.playbook_id
+WHERE campaign.uuid = ? AND campaign.account_id = ? AND single = 0 AND status <> 'loading'"""
+_CAMPAIGN_OF_CALL: Final = """
+SELECT campaign.*, playbook.uuid AS playbook_uuid, campaign.playbook ->> 'name' AS playbook_name,
+       campaign.playbook ->> 'ring_timeout_seconds' AS ring_seconds
+FROM campaign JOIN playbook ON playbook.id = campaign.playbook_id
+WHERE campaign.id = (SELECT id FROM campaign WHERE first_call <= ? ORDER BY first_call DESC LIMIT 1)
 AND campaign.account_id = ? AND status <> 'loading' AND ? < first_call + size"""
-)
 _OUTCOMES: Final = "SELECT disposition, calls FROM outcome WHERE campaign_id = ? ORDER BY disposition"
 _FIRST_TIMER: Final = "SELECT due_at FROM timer WHERE call_id >= ? AND call_id < ? ORDER BY due_at LIMIT 1"
 _ATTEMPTS: Final = "SELECT * FROM attempt WHERE call_id = ? ORDER BY number"

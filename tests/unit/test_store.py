@@ -1,0 +1,188 @@
+"""What the store on SQLite does beyond the contract: disks that refuse, locks, and what its statements read."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dialer.core.changes import AttemptArmed, AttemptEnded, CampaignMoved, Change, RecallScheduled
+from dialer.core.model import CallId, Campaign, CampaignStatus, Disposition, WallMs
+from dialer.ports import StoreUnavailable
+from scheduler import batch, store, timers, views
+from scheduler.connection import connect, transaction
+from scheduler.migrations import check
+from scheduler.recovery import remove_unfinished_loads
+from scheduler.store import SqliteStore
+from tests.support.sqlite_world import SqliteWorld
+
+T0 = 1_740_823_200_000
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[SqliteWorld]:
+    world = SqliteWorld(tmp_path / "dialer.db")
+    yield world
+    assert check(world.path) == []
+    world.close()
+
+
+def armed(c: Campaign, position: int = 0) -> AttemptArmed:
+    call = CallId(c.first_call + position)
+    return AttemptArmed(call, c.id, 1, WallMs(T0), WallMs(T0), "pbx", "", f"{call}@x")
+
+
+def waiting(c: Campaign, position: int, due: int) -> list[Change]:
+    call = CallId(c.first_call + position)
+    return [
+        armed(c, position),
+        AttemptEnded(call, c.id, 1, WallMs(T0), Disposition.BUSY, "", 486, None, "far"),
+        RecallScheduled(call, c.id, 2, WallMs(due)),
+    ]
+
+
+@dataclass
+class Flag:
+    history: list[int]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "value":
+            assert isinstance(value, int)
+            self.history.append(value)
+        object.__setattr__(self, name, value)
+
+    value: int = 0
+
+
+def test_a_full_disk_stores_nothing_and_the_same_batch_succeeds_later(world: SqliteWorld) -> None:
+    c = world.add_campaign(size=300)
+    changes: list[Change] = [armed(c, i) for i in range(300)]
+    inner = world.store._connection
+    (pages,) = inner.execute("PRAGMA page_count").fetchone()
+    inner.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreUnavailable, match="disk is full"):
+        world.store.apply(changes)
+    assert world.counts(c.id).attempts == 0
+    assert world.store.open_attempts() == []
+    inner.execute("PRAGMA max_page_count = 1000000")
+    world.store.apply(changes)
+    assert world.counts(c.id).live == 300
+
+
+def test_an_empty_batch_finds_out_whether_the_disk_takes_a_write(world: SqliteWorld) -> None:
+    world.store.apply([])
+    world.store._connection.execute("PRAGMA query_only = ON")
+    with pytest.raises(StoreUnavailable, match="read-only"):
+        world.store.apply([])
+
+
+def test_a_timer_is_not_known_before_it_is_stored(world: SqliteWorld) -> None:
+    c = world.add_campaign()
+    assert list(world.store.due_timers(WallMs(T0))) == []
+    world.store._connection.execute("PRAGMA query_only = ON")
+    with pytest.raises(StoreUnavailable):
+        world.store.apply(waiting(c, 0, T0 + 1))
+    assert world.store.next_timer() is None
+
+
+def test_the_flag_is_up_while_the_store_waits_for_the_lock_or_holds_it(world: SqliteWorld) -> None:
+    c = world.add_campaign(size=2)
+    flag = Flag([])
+    other = SqliteStore(world.path, lock_wanted=flag, busy_timeout_s=0.01)
+    other.apply([armed(c)])
+    assert flag.history[-2:] == [1, 0]
+    with transaction(world.connection), pytest.raises(StoreUnavailable, match="locked"):
+        other.apply([armed(c, 1)])
+    assert flag.value == 0
+    with pytest.raises(ValueError, match="out of turn"):
+        other.apply([armed(c)])
+    assert flag.value == 0
+    other.close()
+
+
+def test_timers_of_a_cancelled_campaign_leave_the_disk_with_a_later_commit(world: SqliteWorld) -> None:
+    gone, kept = world.add_campaign(size=3), world.add_campaign(size=1)
+    for i in range(3):
+        world.store.apply(waiting(gone, i, T0 + 1_000 + i))
+    world.store.apply([CampaignMoved(gone.id, WallMs(T0), CampaignStatus.CANCELLED)])
+    assert world.connection.execute("SELECT count(*) FROM timer").fetchone() == (3,)
+    assert list(world.store.due_timers(WallMs(T0))) == []
+    world.store.apply([armed(kept)])
+    assert world.connection.execute("SELECT count(*) FROM timer").fetchone() == (0,)
+
+
+def test_a_call_knows_its_campaign(world: SqliteWorld) -> None:
+    a, b = world.add_campaign(size=2), world.add_campaign(size=2)
+    assert world.store.campaign_of(CallId(a.first_call + 1)).campaign == a
+    assert world.store.campaign_of(b.first_call).campaign == b
+    for call in (0, b.first_call + 2):
+        with pytest.raises(KeyError):
+            world.store.campaign_of(CallId(call))
+
+
+def test_nothing_of_a_loading_campaign_is_seen(world: SqliteWorld) -> None:
+    c = world.add_campaign(status="loading")
+    assert world.store.active_campaigns() == []
+    with pytest.raises(KeyError):
+        world.store.campaign(c.id)
+    with pytest.raises(KeyError):
+        world.store.call(c.first_call)
+    with pytest.raises(ValueError, match="no campaign"):
+        world.store.apply([armed(c)])
+
+
+@pytest.mark.parametrize(
+    ("sql", "asked"),
+    [
+        (timers._READ, (0, 0, 1, 10)),
+        (timers._NEXT, (0, 0)),
+        (store._CALL, (1,)),
+        (store._OPEN, ()),
+        (store._CAMPAIGN + store._ACTIVE, ()),
+        (batch._READ_PROGRESS, (1,)),
+        (batch._UNFINISHED, (1, 2)),
+        (batch._DROP_TIMER, (1, 1)),
+        (views._CALLS_LIVE, {"from": 1, "to": 2, "disposition": None, "limit": 1}),
+        (views._CAMPAIGN_OF_CALL, (1, 1, 1)),
+    ],
+)
+def test_no_statement_of_the_hot_paths_reads_a_whole_table(world: SqliteWorld, sql: str, asked: Any) -> None:
+    plan = [row[3] for row in world.connection.execute("EXPLAIN QUERY PLAN " + sql, asked)]
+    whole = [
+        step
+        for step in plan
+        if step.startswith("SCAN") and "attempt_open" not in step and "campaign_active" not in step
+    ]
+    assert whole == []
+
+
+def test_loads_that_were_cut_off_are_removed_whole(world: SqliteWorld) -> None:
+    kept = world.add_campaign(size=3)
+    world.add_campaign(size=12_000, status="loading")
+    also = world.add_campaign(size=2)
+    world.store.apply(waiting(kept, 0, T0 + 1_000))
+    connection = connect(world.path)
+    assert remove_unfinished_loads(connection) == 1
+    assert remove_unfinished_loads(connection) == 0
+    assert connection.execute("PRAGMA foreign_keys").fetchone() == (1,)
+    connection.close()
+    assert world.connection.execute("SELECT count(*) FROM call").fetchone() == (5,)
+    assert [one.campaign.id for one in world.store.active_campaigns()] == [kept.id, also.id]
+    assert world.store.next_timer() == T0 + 1_000
+
+
+def test_a_thousand_times_as_many_pending_calls_do_not_slow_a_claim_down(world: SqliteWorld) -> None:
+    """Ratios on one machine in one run: a claim in a campaign of 50,000 against one in a campaign of 50."""
+
+    def claim_seconds(size: int) -> float:
+        c = world.add_campaign(size=size)
+        started = time.perf_counter()
+        for i in range(0, 50, 5):
+            world.store.apply([armed(c, j) for j in range(i, i + 5)])
+        return time.perf_counter() - started
+
+    small = min(claim_seconds(50) for _ in range(3))
+    large = min(claim_seconds(50_000) for _ in range(3))
+    assert large < 10 * small
