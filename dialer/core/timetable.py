@@ -1,7 +1,6 @@
 """When a campaign's calls are due, as programs write it: `launch_at`, the `recall` list, and the way times are shown."""
 
 import json
-import math
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -82,9 +81,10 @@ def read_recall(value: object) -> tuple[Minutes, ...]:
 
 
 def _minutes(value: object) -> Minutes:
-    # True is an int to Python; NaN is the one number that no comparison would catch.
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+    # True is an int to Python.
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("must hold numbers only")
+    # Written so that NaN, for which no comparison holds, is refused too.
     if not 0 < value <= LONGEST_RECALL_MINUTES:
         raise ValueError(f"must hold numbers above 0 and up to {LONGEST_RECALL_MINUTES} (minutes)")
     return int(value) if float(value).is_integer() else value
