@@ -1,7 +1,8 @@
 """What the HTTP edge needs of the rest, as Protocols; the roof gives the parts that keep them.
 
-Methods that are not `async` may touch the database: they are called in a few worker threads, several at a time, and never
-on the event loop. Each takes the account that asks, and acts as if nothing of other accounts existed.
+Methods of the Protocols that are not `async` may touch the database: they are called in a few worker threads, several at a
+time, and never on the event loop (but `Intake.spool`, which must not wait). Each takes the account that asks, and acts as if
+nothing of other accounts existed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -192,7 +193,8 @@ class DoNotCall(Protocol):
 class Backend:
     """Everything that `create_app` serves from.
 
-    `ready` gives the reasons why work cannot be done now (none: ready). `machine` is what playbooks are checked against.
+    `ready` gives the reasons why work cannot be done now (none: ready); it and `registry` are read on the event loop.
+    `machine` is what playbooks are checked against; it may look at the disk.
     `read_phone` normalizes a number and raises ValueError with the reason for one that is none. `max_body_bytes` is the
     limit of one request.
     """

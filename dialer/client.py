@@ -1,0 +1,108 @@
+"""The API as the command line calls it: answers as parsed JSON, refusals as one line and their details."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+
+import httpx
+
+from dialer.terminal import Refused
+
+_TRIES = 3
+# A campaign of a million contacts takes the server seconds; a server that hangs must not hold a terminal for ever.
+_TIMEOUT = httpx.Timeout(10.0, read=300.0, write=60.0)
+_DETAILS_SHOWN = 20
+
+Json = dict[str, Any]
+
+
+class ApiRefused(Refused):
+    """The API answered with an error. `status` is the HTTP status, `details` what it listed."""
+
+    def __init__(self, status: int, error: str, details: list[Json]) -> None:
+        super().__init__(error)
+        self.status = status
+        self.error = error
+        self.details = details
+
+    def told(self, place: Callable[[int], str]) -> Refused:
+        """The refusal with its details, one a line; `place` names the contact of an index."""
+        shown = [
+            f"  {': '.join([*([place(one['index'])] if 'index' in one else []), str(one.get('field', ''))])}: "
+            f"{one.get('reason', '')}"
+            for one in self.details[:_DETAILS_SHOWN]
+        ]
+        more = len(self.details) - len(shown)
+        return Refused("\n".join([self.error, *shown, *([f"  and {more} more"] if more > 0 else [])]))
+
+
+class Client:
+    """A connection to one server on behalf of one token. Raises `Refused` for everything that goes wrong."""
+
+    def __init__(self, url: str, token: str) -> None:
+        try:
+            self._http = httpx.Client(
+                base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=_TIMEOUT, trust_env=False
+            )
+        except (httpx.InvalidURL, UnicodeError, ValueError) as error:
+            raise Refused(f"{url}: {error}") from error
+        self._url = url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def get(self, path: str, **query: str | int | None) -> Json:
+        """The answer to a GET."""
+        given = {name: value for name, value in query.items() if value is not None}
+        return self._ask("GET", path, params=given)
+
+    def post(self, path: str, body: object = None) -> Json:
+        """The answer to a POST. It is tried again where the connection broke, under one Idempotency-Key."""
+        if body is None:
+            return self._ask("POST", path)
+        return self._ask("POST", path, json=body, headers={"Idempotency-Key": str(uuid.uuid4())})
+
+    def pages(self, path: str, limit: int, **query: str | None) -> Iterator[Json]:
+        """The items of a list, up to `limit` of them, page by page."""
+        cursor: str | None = None
+        while limit > 0:
+            page = self.get(path, limit=min(limit, 1000), cursor=cursor, **query)
+            yield from page["items"]
+            limit -= len(page["items"])
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def _ask(self, method: str, path: str, **options: Any) -> Json:  # noqa: ANN401 - httpx's own
+        for tried in range(1, _TRIES + 1):
+            try:
+                answer = self._http.request(method, path, **options)
+                break
+            except (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+                raise Refused(f"cannot reach {self._url} ({error}); is `dialer serve` running?") from error
+            except httpx.TransportError as error:
+                if tried == _TRIES:
+                    raise Refused(f"{self._url}: the connection broke ({error or type(error).__name__})") from error
+                time.sleep(tried)
+        return _read(answer)
+
+
+def _read(answer: httpx.Response) -> Json:
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise Refused(f"{answer.url}: HTTP {answer.status_code}, and not the answer of a dialer")
+    if answer.is_success:
+        return body
+    details = body.get("details")
+    raise ApiRefused(
+        answer.status_code,
+        str(body.get("error", f"HTTP {answer.status_code}")),
+        [one for one in details if isinstance(one, dict)] if isinstance(details, list) else [],
+    )

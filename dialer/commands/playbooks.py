@@ -1,0 +1,101 @@
+"""`dialer playbook`: what to do with a call, kept by account. Works on the database, with or without a server."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api.payloads import canonical_uuid
+from api.playbooks import read_playbook
+from dialer.commands.accounts import AccountName, account_named, opened
+from dialer.core.playbook import Machine, Playbook
+from dialer.machine import machine_of
+from dialer.terminal import Refused, give, give_table, invocation
+from scheduler.accounts import Accounts
+from scheduler.clock import SystemClock
+from scheduler.playbooks import Playbooks
+
+app = typer.Typer(help="Playbooks: which trunks, how long to ring, what to do after the answer.", no_args_is_help=True)
+
+PlaybookFile = Annotated[Path, typer.Argument(metavar="FILE.json", help="The playbook; - reads standard input.")]
+PlaybookId = Annotated[str, typer.Argument(metavar="ID", help="The playbook's id.")]
+_MAX_BYTES = 1 << 20
+
+
+def read_file(path: Path, machine: Machine) -> Playbook:
+    """The playbook in the file. Raises `Refused` with every fault by its path."""
+    try:
+        raw = sys.stdin.buffer.read(_MAX_BYTES + 1) if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror or error}") from error
+    if len(raw) > _MAX_BYTES:
+        raise Refused(f"{path}: larger than {_MAX_BYTES} bytes")
+    try:
+        read = read_playbook(json.loads(raw.decode("utf-8-sig")), machine)
+    except UnicodeDecodeError as error:
+        raise Refused(f"{path}: is not UTF-8 text") from error
+    except json.JSONDecodeError as error:
+        raise Refused(f"{path}: line {error.lineno}, column {error.colno}: {error.msg}") from error
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"{path}: {error}") from error
+    if isinstance(read, Playbook):
+        return read
+    raise Refused("\n".join(f"{path}: {fault.path}: {fault.reason}" for fault in read))
+
+
+def _known(text: str) -> str:
+    uuid = canonical_uuid(text)
+    if uuid is None:
+        raise typer.BadParameter("must be a playbook's id (a UUID)", param_hint="ID")
+    return uuid
+
+
+@app.command("create")
+def create(context: typer.Context, account: AccountName, file: PlaybookFile) -> None:
+    """Check a playbook against this machine's trunks and audio, store it, and print its id."""
+    playbook = read_file(file, machine_of(invocation(context).settings))
+    with opened(context) as database:
+        clock = SystemClock()
+        owner = account_named(Accounts(database, clock), account)
+        give(str(Playbooks(database, clock).create(owner.id, playbook)["id"]))
+
+
+@app.command("list")
+def listing(context: typer.Context, account: AccountName) -> None:
+    """Show the account's playbooks: id, name, when changed."""
+    rows = []
+    with opened(context) as database:
+        clock = SystemClock()
+        owner = account_named(Accounts(database, clock), account)
+        after: int | None = None
+        while True:
+            page, after = Playbooks(database, clock).list(owner.id, limit=1000, after=after)
+            rows += [(str(one["id"]), str(one["name"]), str(one["updated_at"])) for one in page]
+            if after is None:
+                break
+    give_table(("id", "name", "updated"), rows)
+
+
+@app.command("show")
+def show(context: typer.Context, account: AccountName, playbook_id: PlaybookId) -> None:
+    """Print a playbook as JSON."""
+    with opened(context) as database:
+        clock = SystemClock()
+        owner = account_named(Accounts(database, clock), account)
+        record = Playbooks(database, clock).get(owner.id, _known(playbook_id))
+    if record is None:
+        raise Refused(f"there is no playbook {playbook_id} in the account {account!r}")
+    give(json.dumps(record, ensure_ascii=False, indent=2))
+
+
+@app.command("update")
+def update(context: typer.Context, account: AccountName, playbook_id: PlaybookId, file: PlaybookFile) -> None:
+    """Put the file in the playbook's place. Campaigns that were posted before keep what they had."""
+    playbook = read_file(file, machine_of(invocation(context).settings))
+    with opened(context) as database:
+        clock = SystemClock()
+        owner = account_named(Accounts(database, clock), account)
+        if Playbooks(database, clock).update(owner.id, _known(playbook_id), playbook) is None:
+            raise Refused(f"there is no playbook {playbook_id} in the account {account!r}")

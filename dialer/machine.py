@@ -1,0 +1,27 @@
+"""What the settings mean to the parts below the roof: rules for numbers, and what this machine offers to playbooks."""
+
+import re
+from pathlib import Path
+
+from config.settings import Settings
+from dialer.core.phone import PhoneRules
+from dialer.core.playbook import Machine
+
+
+def phone_rules(settings: Settings) -> PhoneRules:
+    """What counts as a number here."""
+    pattern = settings.phone.internal_pattern
+    return PhoneRules(re.compile(pattern) if pattern is not None else None, settings.phone.default_region)
+
+
+def machine_of(settings: Settings) -> Machine:
+    """The configured trunks with their caller ids, and the audio that lies in the media directory now."""
+    return Machine(
+        trunks={name: trunk.caller_ids for name, trunk in settings.trunks.items()},
+        audio=audio_files(settings.media.directory),
+    )
+
+
+def audio_files(directory: Path) -> frozenset[str]:
+    """The files below the directory, as playbooks name them; none where it does not exist or cannot be read."""
+    return frozenset(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
