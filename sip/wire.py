@@ -222,7 +222,7 @@ def framed(buffer: bytearray) -> Iterator[bytes]:
     Raises MalformedMessage when the stream cannot be followed any more: then the connection must be closed.
     """
     while True:
-        while buffer[:1] in {b"\r", b"\n"}:
+        while buffer.startswith((b"\r", b"\n")):
             del buffer[:1]
         end = buffer.find(b"\r\n\r\n")
         if end < 0:

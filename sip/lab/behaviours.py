@@ -39,7 +39,11 @@ class Plan:
         words = {180: [f"rings{seconds}"], 183: [f"183 with early audio{seconds}"], None: []}[self.alert]
         if self.alert_seconds is None:
             return (
-                f"{words[0]} until the caller gives up" if words else "100 and no more" if self.trying else "no reply"
+                f"{words[0]} until the caller gives up"
+                if words
+                else "100 Trying and no more"
+                if self.trying
+                else "no reply"
             )
         if self.status != 200:
             extra = f", Retry-After {self.retry_after_seconds} s" if self.retry_after_seconds is not None else ""

@@ -17,6 +17,7 @@ Address = tuple[str, int]
 
 _SO_TIMESTAMPNS: Final = 35  # Linux; not named by Python's socket module
 _TIMESPEC: Final = struct.Struct("@ll")
+_MAX_DRAINED: Final = 1_000
 _MAX_KERNEL_DELAY_SECONDS: Final = 60.0
 
 
@@ -67,8 +68,16 @@ class UdpSocket:
             self._loop.remove_reader(self._socket.fileno())
             self._socket.close()
 
+    def drain(self) -> None:
+        """Take what has arrived and was not read yet."""
+        if self._socket.fileno() >= 0:
+            self._read(_MAX_DRAINED)
+
     def _readable(self) -> None:
-        for _ in range(self._batch):
+        self._read(self._batch)
+
+    def _read(self, at_most: int) -> None:
+        for _ in range(at_most):
             try:
                 data, ancillary, _, address = self._socket.recvmsg(self._max_bytes, socket.CMSG_SPACE(_TIMESPEC.size))
             except BlockingIOError:

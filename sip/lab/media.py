@@ -169,6 +169,7 @@ class RtpLeg:
     def close(self) -> RtpCounts:
         """Stop, free the port and tell the counts. Again: the same counts."""
         self._pulse.discard(self)
+        self._socket.drain()  # what came before the BYE counts, though the BYE was read first
         self._socket.close()
         gap_ms = round(self._reception.longest_gap_seconds * 1000, 3)
         return RtpCounts(self._sent, self._reception.received, self._reception.lost, gap_ms)
