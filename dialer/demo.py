@@ -32,6 +32,8 @@ RING_TIMEOUT_SECONDS = 4
 RECALL_ON = ["busy", "no_answer", "declined"]
 _SILENT = Plan(trying=False, alert=None, alert_seconds=None)
 NAMES = ["Ana", "Bruno", "Carla", "Diego", "Elena", "Felix", "Gloria", "Hugo", "Irene", "Jorge", "Karla", "Lucas", "Marta", "Nuno", "Olga", "Pablo", "Quima", "Rosa", "Saul", "Teresa", "Ulises", "Vera", "Walter", "Ximena", "Yago", "Zoe", "Alba", "Berto", "Celia", "Dario"]
+# Where standard error is no terminal, nobody says how wide the lines may be.
+_WIDTH = 110
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ def cast() -> list[Part]:
 def run() -> int:
     """Play it; 0 when every contact came to what was expected, else 1 and the server's log is kept."""
     console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDTH
     folder = Path(tempfile.mkdtemp(prefix="dialer-demo-"))
     good = False
     try:
@@ -120,8 +124,8 @@ def run() -> int:
 def _stage(console: Console, folder: Path) -> Iterator[tuple[LabThread, Server]]:
     console.rule("[bold]dialer demo[/bold]")
     console.print(
-        "A campaign of 30 contacts, from the POST to the last hang-up, with real SIP and RTP, and nothing that leaves this\n"
-        "machine. It takes a little over a minute: some trunks' refusals are tried again after 5, 15 and 45 seconds.\n"
+        "A campaign of 30 contacts, from the POST to the last hang-up: real SIP and RTP, and nothing leaves this machine. "
+        "It takes a little over a minute, because what a trunk refuses is tried again after 5, 15 and 45 seconds.\n"
     )
     media = folder / "media"
     media.mkdir()
@@ -181,18 +185,16 @@ def _outcomes(console: Console, parts: list[Part], calls: dict[str, Any], lab: L
     invites = lab.invites()
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in ("number", "the called party", "expected", "seen", "attempts", "INVITEs", ""):
-        table.add_column(
-            column, justify="right" if column in {"attempts", "INVITEs"} else "left", no_wrap=column != "seen"
-        )
+        figures = column in {"attempts", "INVITEs"}
+        table.add_column(column, justify="right" if figures else "left", no_wrap=column != "the called party")
     wrong = 0
     for part in sorted(parts, key=lambda part: (part.behaviour.ending, part.phone)):
         call = calls.get(part.phone, {})
         seen = Expected(call.get("disposition"), len(call.get("attempts", ())), invites.get(part.phone, 0))
         as_expected = seen == part.expected and call.get("state") == "finished"
         wrong += not as_expected
-        plain, tail = part.phone[: -len(part.behaviour.ending) or None], part.behaviour.ending
         table.add_row(
-            Text.assemble(plain, (tail, "bold")),
+            f"…{part.behaviour.ending or part.phone[-2:]}",
             part.behaviour.title,
             str(part.expected.disposition),
             Text(str(seen.disposition), style=COLOURS.get(str(seen.disposition), "yellow")),
@@ -219,8 +221,8 @@ def _step(console: Console, text: str) -> None:
 def _farewell(console: Console) -> None:
     console.print(
         "\n[bold]Where to go next[/bold]\n"
-        "  dialer lab --list      what the called party does with each number\n"
-        "  config/dialer.toml     every setting; put your PBX into \\[trunks.pbx], then: dialer check\n"
-        "  README.md              a first campaign of your own, command by command\n"
-        "  dialer --help          all commands"
+        "  dialer lab --list   what the called party does with each number\n"
+        "  config/dialer.toml  every setting: name your PBX there, then run `dialer check`\n"
+        "  README.md           a first campaign of your own, command by command\n"
+        "  dialer --help       all commands"
     )

@@ -121,7 +121,7 @@ class Server:
 
     def __enter__(self) -> Self:
         self._log = self._log_file.open("wb")
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
             [*_DIALER, "--config", str(self._config), "serve"],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -140,7 +140,7 @@ class Server:
     def __exit__(self, *_: object) -> None:
         if self._process is not None and self._process.poll() is None:
             # Twice: no drain. What is live now is a campaign that nobody wants any more.
-            for _ in range(2):
+            for _turn in range(2):
                 self._process.send_signal(signal.SIGTERM)
                 try:
                     self._process.wait(_STOP_SECONDS / 2)
@@ -155,7 +155,7 @@ class Server:
 
     def command(self, *words: str) -> str:
         """Run `dialer WORDS` to its end and return what it printed. Raises `Refused` with its reason."""
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - our own program
             [*_DIALER, "--config", str(self._config), *words],
             capture_output=True,
             text=True,
