@@ -134,7 +134,8 @@ class Leg(pj.Call):  # type: ignore[misc]
     @contained
     def onStreamDestroyed(self, prm: Any) -> None:  # noqa: N802, ANN401
         """The last moment at which a stream's figures can be read; a call has several when it was re-negotiated."""
-        rtcp = self.getStreamStat(prm.streamIdx).rtcp
+        statistics = self.getStreamStat(prm.streamIdx)  # named, because its parts die with it
+        rtcp = statistics.rtcp
         earlier = self._rtp or {"packets_sent": 0.0, "packets_received": 0.0, "packets_lost": 0.0}
         self._rtp = {
             "packets_sent": earlier["packets_sent"] + rtcp.txStat.pkt,
@@ -161,7 +162,8 @@ class Leg(pj.Call):  # type: ignore[misc]
 
     def audio(self) -> pj.AudioMedia | None:
         """The call's audio in the bridge, while it is up."""
-        for media in self.getInfo().media:
+        info = self.getInfo()  # named, because its parts die with it
+        for media in info.media:
             if media.type == pj.PJMEDIA_TYPE_AUDIO and media.status in {
                 pj.PJSUA_CALL_MEDIA_ACTIVE,
                 pj.PJSUA_CALL_MEDIA_REMOTE_HOLD,

@@ -1,0 +1,170 @@
+"""Workers that die, stall or are left alone: whose calls end, and that nobody stays in one."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from dialer.core.events import Answered, LegEnded, LegLost, LegRefused, Rang
+from dialer.core.model import LegId
+from sip.facts import BuildFacts, StackUnusable, probe
+from sip.plan import PlanImpossible
+from sip.pool import WorkerPool
+from tests.support.far_end import FarEnd
+from tests.support.labs import async_test
+from tests.support.pools import Events, order, pool_to, trunk_to
+
+ONE, TWO = LegId(1), LegId(2)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+async def _until_up(pool: WorkerPool, workers: int, seconds: float = 15) -> None:
+    changed = asyncio.Event()
+    pool.on_state(changed.set)
+    async with asyncio.timeout(seconds):
+        while pool.state().workers_up < workers:
+            changed.clear()
+            await changed.wait()
+
+
+def _pid_of(pool: WorkerPool, leg: LegId) -> int:
+    return pool._carriers[leg].pid
+
+
+async def _two_talking(far: FarEnd, pool: WorkerPool, events: Events) -> None:
+    """Leg 1 and leg 2 in a call each, in different workers."""
+    await _until_up(pool, 2)
+    for leg in (ONE, TWO):
+        pool.dial(leg, order())
+        await far.talking()
+        await events.wait(Answered, leg)
+    assert _pid_of(pool, ONE) != _pid_of(pool, TWO)
+
+
+@async_test
+async def test_a_killed_worker_costs_its_own_calls_only_and_is_replaced() -> None:
+    async with FarEnd() as far, pool_to(trunk_to(far.port), max_concurrent_calls=8, workers=2) as (pool, events):
+        await _two_talking(far, pool, events)
+        os.kill(_pid_of(pool, ONE), signal.SIGKILL)
+        lost = await events.over(ONE)
+        assert isinstance(lost, LegLost)
+        assert "signal 9" in lost.reason
+        await _until_up(pool, 2)
+        assert events.kinds(TWO) == ["InviteSent", "Rang", "Answered"]
+        third = LegId(3)
+        pool.dial(third, order())
+        invite = await far.ringing()
+        far.reply(invite, 486)
+        assert isinstance(await events.over(third), LegEnded)
+        pool.hang_up(TWO)
+        far.reply(await far.request("BYE"), 200)
+        await events.over(TWO)
+
+
+@async_test
+async def test_a_worker_that_is_stopped_is_killed_and_replaced() -> None:
+    async with FarEnd() as far, pool_to(trunk_to(far.port), max_concurrent_calls=8, workers=2) as (pool, events):
+        await _two_talking(far, pool, events)
+        stopped = _pid_of(pool, ONE)
+        os.kill(stopped, signal.SIGSTOP)
+        assert isinstance(await events.over(ONE, seconds=20), LegLost)
+        await _until_up(pool, 2)
+        assert stopped not in {worker.pid for worker in pool._running.workers.values()}
+        pool.hang_up(TWO)
+        far.reply(await far.request("BYE"), 200)
+        await events.over(TWO)
+
+
+@async_test
+async def test_a_server_that_is_killed_leaves_nobody_in_a_call() -> None:
+    script = f"""
+import asyncio, sys
+from pathlib import Path
+from dialer.ports import DialOrder
+from sip.pool import WorkerPool
+from sip.trunk import TrunkProfile
+async def main():
+    pool = WorkerPool([TrunkProfile("far", sys.argv[1])], max_concurrent_calls=4, bind_host="127.0.0.1",
+                      media_directory=Path("/nonexistent"))
+    await pool.start()
+    for leg in (1, 2):
+        pool.dial(leg, DialOrder("far", "+3460000000%d" % leg, "", "orphan-%d" % leg))
+    await asyncio.sleep(3600)
+asyncio.run(main())
+"""
+    async with FarEnd() as far:
+        server = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", script, f"sip:127.0.0.1:{far.port}", cwd=ROOT
+        )
+        try:
+            await far.talking()
+            ringing = await far.ringing()
+            server.kill()
+            far.reply(await far.request("BYE"), 200)
+            await far.confirm_cancel(ringing)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                server.kill()
+            await server.wait()
+
+
+@async_test
+async def test_stopping_lets_calls_end_and_then_ends_them() -> None:
+    async with FarEnd() as far, pool_to(trunk_to(far.port)) as (pool, events):
+        pool.dial(ONE, order())
+        pool.dial(TWO, order())
+        first, second = await far.talking(), await far.ringing()
+        await events.wait(Rang, TWO)
+        stopping = asyncio.create_task(pool.stop(0.5))
+        await asyncio.sleep(0)
+        pool.dial(LegId(3), order())
+        refused = await events.over(LegId(3))
+        assert isinstance(refused, LegRefused)
+        assert refused.transient
+        assert "LegEnded" not in events.kinds(ONE)
+        far.reply(await far.request("BYE"), 200)
+        assert first.call_id != second.call_id
+        await far.confirm_cancel(second)
+        await stopping
+        assert events.kinds(ONE)[-1] == events.kinds(TWO)[-1] == "LegEnded"
+        assert pool.state().workers_up == 0
+
+
+@async_test
+async def test_a_full_pool_refuses_for_now() -> None:
+    async with FarEnd() as far, pool_to(trunk_to(far.port), max_concurrent_calls=2, workers=1) as (pool, events):
+        legs = [LegId(n) for n in range(pool.free_places() + 1)]
+        for leg in legs:
+            pool.dial(leg, order())
+        refused = await events.over(legs[-1])
+        assert isinstance(refused, LegRefused)
+        assert refused.transient
+        for _ in legs[:-1]:
+            far.reply(await far.request("INVITE"), 486)
+        for leg in legs[:-1]:
+            await events.over(leg)
+        assert pool.free_places() == len(legs) - 1
+
+
+@async_test
+async def test_the_probe_tells_what_the_build_carries() -> None:
+    facts = await probe()
+    assert facts.max_calls >= 4
+    assert facts.version.startswith("2.")
+
+
+@async_test
+async def test_a_pool_that_cannot_work_says_why(tmp_path: Path) -> None:
+    facts = BuildFacts("2.15.1", 4, waits_by_epoll=False, tls_1_3=False)
+    tls = trunk_to(5061, transport="tls")
+    with pytest.raises(StackUnusable, match="trunk far wants TLS"):
+        await WorkerPool([tls], max_concurrent_calls=4, media_directory=tmp_path, facts=facts).start()
+    narrow = WorkerPool(
+        [trunk_to(5060)], max_concurrent_calls=30, media_directory=tmp_path, facts=facts, rtp_ports=(10_000, 10_050)
+    )
+    with pytest.raises(PlanImpossible, match="rtp_port_min 10000"):
+        await narrow.start()
