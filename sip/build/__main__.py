@@ -97,7 +97,7 @@ def _build(recipe: Recipe, cache: Path, tarball: Tarball | None, wheel: Path) ->
     steps = Steps(logs)
     sys.stderr.write(
         f"Building pjsua2 {recipe.version} for {abi()}, once: the wheel is kept in {wheel.parent}.\n"
-        f"This takes {'two to four' if jobs == 1 else 'one to three'} minutes, 1.2 GB of memory and 300 MB of temporary "
+        f"This takes {'two to five' if jobs == 1 else 'one to four'} minutes, 1.2 GB of memory and 300 MB of temporary "
         f"space. Logs are in {logs}.\n"
     )
     with tempfile.TemporaryDirectory(prefix="dialer-pjsua2-") as folder:
