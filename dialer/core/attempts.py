@@ -204,7 +204,8 @@ class Attempts:
             AttemptRetried(
                 attempt.id,
                 attempt.number,
-                now.wall_of(fire_at),
+                # The wall clock may have been set back since the attempt fell due.
+                max(now.wall_of(fire_at), attempt.due_at),
                 attempt.trunk,
                 self.caller_id(attempt),
                 attempt.sip_call_id,

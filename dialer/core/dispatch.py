@@ -129,7 +129,9 @@ class Dispatch:
         """Take a campaign up: a new one, or one found in the store with `cursor` first attempts picked."""
         stagger = Interval(campaign.stagger_ms / 1000)
         if last_first_attempt_at is not None:
-            stagger.hold_until(Mono(now.mono_of(last_first_attempt_at) + stagger.seconds))
+            # It is past, whatever a wall clock that was set back meanwhile says.
+            last = min(now.mono, now.mono_of(last_first_attempt_at))
+            stagger.hold_until(Mono(last + stagger.seconds))
         recall_on = frozenset(str(word) for word in campaign.playbook.recall_on)
         ladder = Ladder(campaign.recall_ms, recall_on, self._limits.min_recall_gap_ms)
         route = tuple(trunk for trunk in campaign.playbook.trunks if trunk in self._pacing.channels())

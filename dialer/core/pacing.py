@@ -35,8 +35,9 @@ class Sent:
         self._after.append((other, seconds))
 
     def earliest(self) -> Mono:
-        """The planned time, or later if a departure before it has slipped."""
-        return Mono(max((self.at, *(other.at + seconds for other, seconds in self._after))))
+        """The planned time, moved on if a departure before it has slipped: then those behind it move on with it."""
+        self.at = Mono(max((self.at, *(other.at + seconds for other, seconds in self._after))))
+        return self.at
 
     def left(self, at: Mono) -> None:
         """It is on its way, or seen on the wire, at `at`. A report earlier than what is known changes nothing."""
@@ -55,10 +56,11 @@ class Interval:
 
     def earliest(self) -> Mono:
         """The first time at which the next departure keeps the distance; -inf when there was none before."""
-        if self._last is None:
-            return self._theoretical
-        # The real departure counts when it came later than the plan.
-        return Mono(max(self._theoretical, self._last.at + self.seconds) - self._tolerance)
+        at = self._theoretical
+        if self._last is not None:
+            # The real departure counts when it came later than the plan.
+            at = Mono(max(at, self._last.at + self.seconds))
+        return Mono(at - self._tolerance)
 
     def take(self, sent: Sent) -> None:
         """Reserve the departure `sent`, not before `earliest()`."""

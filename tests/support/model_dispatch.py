@@ -1,0 +1,610 @@
+"""A reference for the dialing core: a rig that drives a `Dispatch` as the engine does, and a judge that watches the wire.
+
+The store is `FakeStore`, which refuses whatever cannot follow. The judge knows the promises only: it is told what was
+committed, what was ordered on the wire and what the far side did, and raises AssertionError when a promise is broken.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from random import Random
+
+from dialer.core.changes import (
+    AttemptAnswered,
+    AttemptArmed,
+    AttemptDialed,
+    AttemptEnded,
+    AttemptRetried,
+    CallFinished,
+    CallSnoozed,
+    CampaignMoved,
+    Change,
+    RecallScheduled,
+)
+from dialer.core.dispatch import ARM_AHEAD_SECONDS, Dispatch, Limits
+from dialer.core.effects import Dial, HangUp, PlayAudio
+from dialer.core.events import Answered, EndedBy, InviteSent, LegEnded, LegEvent, LegLost, LegRefused, PlayEnded, Rang
+from dialer.core.model import CallId, Campaign, CampaignId, CampaignStatus, Disposition, LegId, Trunk, WallMs
+from dialer.core.pacing import TOLERANCE_SECONDS
+from tests.support.clock import FakeClock
+from tests.support.fake_store import FakeStore
+
+NEVER_AGAIN = {Disposition.ANSWERED, Disposition.INVALID_NUMBER, Disposition.SUPPRESSED, Disposition.CANCELLED}
+HOLD_SECONDS = 1.01
+INSTANT = 1e-6
+
+
+def slack(interval: float) -> float:
+    """How much closer than `interval` two departures may come."""
+    return min(TOLERANCE_SECONDS, interval * 0.05) + INSTANT
+
+
+@dataclass(slots=True)
+class Leg:
+    """One INVITE on the wire, as the far side sees it."""
+
+    id: LegId
+    call: CallId
+    phone: str
+    trunk: str
+    dialed_at: WallMs
+    sent: bool = False
+    rang: bool = False
+    answered: bool = False
+    hung_up: bool = False
+    playing: int | None = None
+
+
+@dataclass(slots=True)
+class Line:
+    """What the judge knows of a call's attempt under way. `invite` is the one on disk that may leave."""
+
+    number: int
+    due_at: WallMs
+    fires: list[WallMs]
+    decided_at: float
+    invite: str
+    rang: bool = False
+    answered: bool = False
+    lost: bool = False
+
+
+@dataclass
+class Judge:
+    """Holds the promises against everything that happens, from outside."""
+
+    store: FakeStore
+    clock: FakeClock
+    trunks: dict[str, Trunk]
+    max_concurrent_calls: int
+    min_recall_gap_ms: int
+    legs: dict[LegId, Leg] = field(default_factory=dict)
+    armed: dict[CallId, str] = field(default_factory=dict)
+    lines: dict[CallId, Line] = field(default_factory=dict)
+    departures: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    first_departure: dict[CampaignId, tuple[float, float]] = field(default_factory=dict)
+    finished: dict[CallId, int] = field(default_factory=lambda: defaultdict(int))
+    cancelled_calls: set[CallId] = field(default_factory=set)
+    due: dict[CallId, WallMs] = field(default_factory=dict)
+    invites: set[str] = field(default_factory=set)
+    stepped_at: float = float("-inf")
+    stepped_back_at: float = float("-inf")
+    booted_at: float = float("-inf")
+    unsure_at: float = float("-inf")
+    _decided: dict[tuple[CallId, int], float] = field(default_factory=dict)
+    _ended: dict[CallId, tuple[AttemptEnded, Line]] = field(default_factory=dict)
+
+    def campaign_of(self, call: CallId) -> Campaign:
+        return next(
+            held.campaign
+            for held in self.store.campaigns.values()
+            if held.campaign.first_call <= call < held.campaign.first_call + held.campaign.size
+        )
+
+    # What the core decided, before it is on disk
+
+    def told(self, changes: list[Change]) -> None:
+        for change in changes:
+            match change:
+                case AttemptArmed() | AttemptRetried():
+                    self.armed[change.call] = change.trunk
+                    self._decided[change.call, change.number] = self.clock.mono
+                case AttemptEnded() if self.armed.pop(change.call, None) is not None:
+                    # Its place in the rate stays taken, though it never left.
+                    self.unsure_at = self.clock.mono
+
+    # What is on disk
+
+    def committed(self, changes: list[Change]) -> None:
+        for change in changes:
+            self._commit(change)
+        assert not self._ended, "an attempt ended and nothing says what becomes of its call"
+        for campaign in self.store.campaigns:
+            counts, size = self.store.counts(campaign), self.store.campaigns[campaign].campaign.size
+            assert counts.scheduled >= 0
+            assert counts.scheduled + counts.live + counts.finished == size
+
+    def _commit(self, change: Change) -> None:
+        match change:
+            case AttemptArmed():
+                self._commit_armed(change)
+            case AttemptRetried():
+                line = self.lines[change.call]
+                assert self._leg_of(change.call) is None, "a technical retry beside a leg"
+                assert not line.rang, "a technical retry for a phone that rang"
+                assert not line.answered
+                assert line.invite in self.invites, "an INVITE was given up before it left"
+                assert change.fire_at >= line.due_at, "the schema refuses a fire_at before the due time"
+                line.invite = change.sip_call_id
+                line.fires.append(change.fire_at)
+            case AttemptDialed():
+                if change.number == 1:
+                    self.store.calls[change.call].first_dialed_at = (
+                        self.store.calls[change.call].first_dialed_at or change.at
+                    )
+            case AttemptAnswered():
+                assert self.lines[change.call].answered
+            case AttemptEnded():
+                self._commit_ended(change)
+            case RecallScheduled() | CallSnoozed():
+                self._commit_timer(change)
+            case CallFinished():
+                self._commit_finished(change)
+            case CampaignMoved():
+                if change.status is CampaignStatus.CANCELLED:
+                    campaign = self.store.campaigns[change.campaign].campaign
+                    for call in range(campaign.first_call, campaign.first_call + campaign.size):
+                        self.cancelled_calls.add(CallId(call))
+
+    def _commit_armed(self, change: AttemptArmed) -> None:
+        call, campaign = change.call, self.store.campaigns[change.campaign].campaign
+        phone = self.store.calls[call].phone
+        assert call not in self.lines, "two attempts of one call"
+        assert not self.finished[call], "an attempt of a call that is finished"
+        assert call not in self.cancelled_calls, "an attempt of a cancelled call"
+        assert phone not in self.store.forbidden, "an attempt for a number on the do-not-call list"
+        assert all(self.store.calls[other].phone != phone for other in self.lines), "two attempts for one number"
+        assert change.due_at == self.due.get(call, campaign.slot(call)), "due at another time than was promised"
+        assert change.fire_at >= change.due_at
+        assert change.trunk in campaign.playbook.trunks
+        self.lines[call] = Line(
+            change.number, change.due_at, [change.fire_at], self._decided[call, change.number], change.sip_call_id
+        )
+
+    def _commit_ended(self, change: AttemptEnded) -> None:
+        line = self.lines.pop(change.call)
+        assert self._leg_of(change.call) is None, "an attempt ended before its leg"
+        assert (change.disposition is Disposition.ANSWERED) == (line.answered and not line.lost)
+        assert not line.lost or change.disposition is Disposition.INTERRUPTED
+        self._ended[change.call] = change, line
+
+    def _recall_due(self, change: AttemptEnded, line: Line) -> set[WallMs]:
+        """The design's formula, written again; empty for no recall.
+
+        Where no INVITE of attempt 1 was seen to leave, the time at which one was to leave stands in for it.
+        """
+        campaign = self.store.campaigns[change.campaign].campaign
+        word = change.disposition.value.replace("trunk_failure", "unreachable")
+        allowed = {*campaign.playbook.recall_on, "interrupted"}
+        rung = change.number - 1
+        if change.disposition in NEVER_AGAIN or word not in allowed or rung >= len(campaign.recall_ms):
+            return set()
+        first_dialed_at = self.store.calls[change.call].first_dialed_at
+        anchors = [first_dialed_at] if first_dialed_at is not None else line.fires
+        if campaign.scheduled:
+            anchors = [campaign.slot(change.call)]
+        return {WallMs(max(at + campaign.recall_ms[rung], change.at + self.min_recall_gap_ms)) for at in anchors}
+
+    def _commit_timer(self, change: RecallScheduled | CallSnoozed) -> None:
+        assert change.call not in self.lines
+        assert not self.finished[change.call]
+        if isinstance(change, RecallScheduled):
+            assert change.call not in self.cancelled_calls, "a recall of a cancelled call"
+            assert change.due_at in self._recall_due(*self._ended.pop(change.call))
+        else:
+            assert change.call not in self._ended
+        self.due[change.call] = change.due_at
+
+    def _commit_finished(self, change: CallFinished) -> None:
+        self.finished[change.call] += 1
+        assert self.finished[change.call] == 1, "a call was finished twice"
+        assert change.call not in self.lines
+        ended = self._ended.pop(change.call, None)
+        if ended is not None:
+            assert change.disposition is ended[0].disposition
+            cancelled = change.call in self.cancelled_calls
+            assert cancelled or not self._recall_due(*ended), "a recall was lost"
+
+    # What happens on the wire
+
+    def _leg_of(self, call: CallId) -> Leg | None:
+        return next((leg for leg in self.legs.values() if leg.call == call), None)
+
+    def dial(self, order: Dial) -> None:
+        now, wall = self.clock.mono, self.clock.wall
+        call = next((c for c, line in self.lines.items() if line.invite == order.sip_call_id), None)
+        assert call is not None, "an INVITE left that is not on disk"
+        line, campaign = self.lines[call], self.campaign_of(call)
+        assert order.sip_call_id not in self.invites, "an INVITE left twice"
+        first_invite = not any(sent.startswith(line.invite.split(".")[0]) for sent in self.invites)
+        self.invites.add(order.sip_call_id)
+        assert not line.rang
+        assert wall >= line.due_at or self.stepped_back_at >= line.decided_at, "an INVITE left early"
+        assert all(leg.call != call for leg in self.legs.values()), "two legs of one call"
+        assert all(leg.phone != order.number for leg in self.legs.values()), "two legs to one number"
+        assert order.number == self.store.calls[call].phone
+        self.legs[order.leg] = Leg(order.leg, call, order.number, order.trunk, wall)
+        assert self.armed.pop(call) == order.trunk
+        trunk = self.trunks[order.trunk]
+        assert sum(leg.trunk == order.trunk for leg in self.legs.values()) <= trunk.max_concurrent_calls
+        assert len(self.legs) <= self.max_concurrent_calls
+        self._judge_rate(trunk, now)
+        if line.number == 1 and first_invite:
+            self._judge_stagger(campaign, line, now)
+
+    def _judge_rate(self, trunk: Trunk, now: float) -> None:
+        before = self.departures[trunk.name]
+        before.append(now)
+        interval, most = 1 / trunk.calls_per_second, max(1, int(trunk.calls_per_second))
+        if len(before) > 1 and before[-2] >= self.booted_at:
+            assert now - before[-2] >= interval - slack(interval), "INVITEs closer together than the CPS allows"
+        if len(before) > most:
+            assert now - before[-1 - most] > 1, "more INVITEs in a sliding second than the CPS allows"
+
+    def _judge_stagger(self, campaign: Campaign, line: Line, now: float) -> None:
+        seconds = campaign.stagger_ms / 1000
+        before = self.first_departure.get(campaign.id)
+        if before is not None:
+            assert now - before[0] >= seconds - slack(seconds) - 0.001 * (before[0] < self.booted_at), "stagger broken"
+        self.first_departure[campaign.id] = now, now - (self.clock.wall - line.fires[0]) / 1000
+
+    def news(self, event: LegEvent) -> None:
+        leg = self.legs[event.leg]
+        line = self.lines[leg.call]
+        match event:
+            case InviteSent():
+                leg.sent = True
+                if self.stepped_at > float("-inf"):
+                    # The worker's wall clock says little about when it left: the core may take it for now.
+                    self.unsure_at = self.clock.mono
+            case Rang():
+                leg.rang = line.rang = True
+            case Answered():
+                leg.answered = True
+                line.answered = line.answered or not leg.hung_up
+            case LegLost():
+                line.lost = True
+        if isinstance(event, LegEnded | LegRefused | LegLost):
+            del self.legs[event.leg]
+
+    def crashed(self) -> None:
+        """The process is gone, its workers with it: nothing is on the wire, and what was not stored never was."""
+        self.legs.clear()
+        self.armed.clear()
+        self._decided.clear()
+        for call, line in self.lines.items():
+            line.lost = True
+            if self.store.campaigns[self.campaign_of(call).id].status is not CampaignStatus.CANCELLED:
+                # That a person hung a live call up is known to the process only, until the leg's end.
+                self.cancelled_calls.discard(call)
+        for campaign, (departed, planned) in list(self.first_departure.items()):
+            if self.stepped_at >= departed:
+                del self.first_departure[campaign]
+            else:
+                self.first_departure[campaign] = min(departed, planned), planned
+        self.booted_at = self.clock.mono
+
+    def quiet(self, trunk: str) -> bool:
+        """Nothing about the rate of this trunk can stand in the way of an INVITE."""
+        interval = 1 / self.trunks[trunk].calls_per_second
+        past = max([self.booted_at, self.unsure_at, *self.departures[trunk][-1:]])
+        return trunk not in self.armed.values() and self.clock.mono > past + max(1.1, interval + 0.1)
+
+    def left_behind(self) -> list[CallId]:
+        """Calls that are due, that nothing stands in the way of, and that were not armed."""
+        taken = [leg.trunk for leg in self.legs.values()] + list(self.armed.values())
+        if len(taken) >= self.max_concurrent_calls:
+            return []
+        busy = {self.store.calls[call].phone for call in self.lines}
+        behind = []
+        for held in self.store.campaigns.values():
+            if held.status not in {CampaignStatus.SCHEDULED, CampaignStatus.RUNNING}:
+                continue
+            free = [
+                name
+                for name in held.campaign.playbook.trunks
+                if name in self.trunks and taken.count(name) < self.trunks[name].max_concurrent_calls
+            ]
+            if not free or not self.quiet(free[0]):
+                continue
+            last = self.first_departure.get(held.campaign.id, (float("-inf"), 0.0))[0]
+            arming = any(self.campaign_of(call).id == held.campaign.id for call in self.armed)
+            staggered = (
+                not arming
+                and self.clock.mono > max(last, self.booted_at, self.unsure_at) + held.campaign.stagger_ms / 1000 + 0.01
+            )
+            behind += [
+                call
+                for call in map(CallId, range(held.campaign.first_call, held.campaign.first_call + held.campaign.size))
+                if self._waits(call, busy) and (staggered or self.store.calls[call].attempts)
+            ]
+        return behind
+
+    def _waits(self, call: CallId, busy: set[str]) -> bool:
+        row = self.store.calls[call]
+        due_at = row.next_at if row.next_at is not None else self.campaign_of(call).slot(call)
+        over = row.finished is not None or row.open is not None or (row.next_at is None and bool(row.attempts))
+        return not over and row.phone not in busy and due_at <= self.clock.wall
+
+
+class Rig:
+    """A `Dispatch` with everything around it that the engine would be: disk, wire, clock, turns, crashes."""
+
+    def __init__(
+        self,
+        trunks: list[Trunk],
+        *,
+        max_concurrent_calls: int,
+        min_recall_gap_ms: int = 0,
+        clock: FakeClock | None = None,
+    ) -> None:
+        self.clock = clock or FakeClock()
+        self.store = FakeStore()
+        self.trunks = trunks
+        self.limits = Limits(max_concurrent_calls, min_recall_gap_ms)
+        self.judge = Judge(
+            self.store, self.clock, {trunk.name: trunk for trunk in trunks}, max_concurrent_calls, min_recall_gap_ms
+        )
+        self.disk_works = True
+        self.turns = 0
+        self.arm_order: list[tuple[CampaignId, CallId]] = []
+        self._pending: list[Change] = []
+        self._pending_since = 0.0
+        self._known_offset = 0.0
+        self.dispatch = Dispatch(trunks, self.limits, self.clock.now())
+
+    # Orders
+
+    def submit(self, campaign: Campaign) -> None:
+        now = self.clock.now()
+        self.dispatch.add(campaign, now, status=CampaignStatus.SCHEDULED)
+        self.turn()
+
+    def pause(self, campaign: CampaignId) -> None:
+        self.dispatch.pause(campaign, self.clock.now())
+        self.turn()
+
+    def resume(self, campaign: CampaignId) -> None:
+        self.dispatch.resume(campaign, self.clock.now())
+        self.turn()
+
+    def cancel(self, campaign: CampaignId) -> None:
+        self.dispatch.cancel(campaign, self.clock.now())
+        self.turn()
+
+    def cancel_call(self, call: CallId) -> None:
+        """As the engine does it: on disk before and after, so that the record and the core agree."""
+        self._gather()
+        self._commit()
+        record = self.store.call(call)
+        if not record.finished:
+            self.judge.cancelled_calls.add(call)
+        self.dispatch.cancel_call(record, self.clock.now())
+        self._gather()
+        self._commit()
+        self.turn()
+
+    # Time
+
+    def turn(self) -> None:
+        self.turns += 1
+        now = self.clock.now()
+        offset = now.wall - now.mono * 1000
+        if abs(offset - self._known_offset) > 5:
+            self._known_offset = offset
+            self.dispatch.clock_stepped(now)
+        self.dispatch.poll(now)
+        if self.disk_works:
+            for due_at, call in list(self.store.due_timers(WallMs(now.wall + round(ARM_AHEAD_SECONDS * 1000)))):
+                self.dispatch.due(due_at, call, now)
+            for _ in range(100):
+                pick = self.dispatch.pick(now)
+                if pick is None:
+                    break
+                self.dispatch.arm(pick, self.store.call(pick.call), now)
+        self._carry_out()
+        self._gather()
+        self._commit()
+        self.dispatch.poll(self.clock.now())
+        self._carry_out()
+
+    def next_turn(self) -> float | None:
+        """When the engine would come back."""
+        now = self.clock.now()
+        times: list[float | None] = [self.dispatch.next_wake(now, dialing=self.disk_works)]
+        timer = self.store.next_timer()
+        if self.disk_works:
+            times.append(None if timer is None else now.mono_of(timer) - ARM_AHEAD_SECONDS)
+            times.append(self._pending_since + 0.01 if self._pending else None)
+        return min((at for at in times if at is not None), default=None)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, with a turn at each time that the core asked for."""
+        target, turns, told = self.clock.mono + seconds, self.turns, len(self.judge.invites)
+        while (at := self.next_turn()) is not None and at <= target:
+            self.clock.advance_to(max(at, self.clock.mono) + INSTANT)
+            self.turn()
+            news = len(self.judge.invites) - told
+            assert self.turns - turns < 300 + 40 * news + 20 * seconds, "the core keeps waking for nothing"
+        self.clock.advance_to(target)
+        self._expect_nothing_left_behind()
+
+    def advance_to_next_turn(self, off: float = 0.0) -> bool:
+        at = self.next_turn()
+        if at is None:
+            return False
+        self.advance(max(0.0, at - self.clock.mono + off))
+        return True
+
+    def step_wall(self, ms: int) -> None:
+        self.clock.step_wall(ms)
+        self.judge.stepped_at = self.clock.mono
+        if ms < 0:
+            self.judge.stepped_back_at = self.clock.mono
+        self.turn()
+
+    # The far side
+
+    def news(self, event: LegEvent) -> None:
+        self.judge.news(event)
+        self.dispatch.on_leg(event, self.clock.now())
+        self._carry_out()
+        self._gather()
+
+    def happen(self, leg: Leg, what: str) -> None:
+        """Let the far side of `leg` do `what` (one of `possible`)."""
+        at, id_ = self.clock.wall, leg.id
+        by = EndedBy.US if leg.hung_up else EndedBy.FAR
+        match what.split():
+            case ["sent"]:
+                self.news(InviteSent(id_, leg.dialed_at))
+            case ["rang"]:
+                self.news(Rang(id_, at, 180))
+            case ["answered"]:
+                self.news(Answered(id_, at))
+            case ["played"]:
+                token, leg.playing = leg.playing, None
+                assert token is not None
+                self.news(PlayEnded(id_, token, complete=True))
+            case ["lost"]:
+                self.news(LegLost(id_, at, "the worker died"))
+            case ["refused", transient]:
+                self.news(LegRefused(id_, at, "no place", transient == "transient"))
+            case ["bye"]:
+                self.news(LegEnded(id_, at, by, 200 if leg.answered else 180))
+            case ["silence", status]:
+                self.news(LegEnded(id_, at, EndedBy.US if leg.hung_up else EndedBy.STACK, int(status)))
+            case ["final", status]:
+                self.news(LegEnded(id_, at, EndedBy.FAR, int(status), retry_after_s=20 if status == "503" else None))
+            case _:
+                raise ValueError(what)
+
+    @staticmethod
+    def possible(leg: Leg) -> list[str]:
+        """What may happen to this leg next, in a real network."""
+        if not leg.sent:
+            return ["sent", "sent", "sent", "refused transient", "refused fatal", "lost"]
+        if leg.answered:
+            return ["bye", "lost", "silence 200", *(["played"] if leg.playing is not None else [])]
+        after = ["rang", "answered", "lost", "final 486", "final 404", "final 480", "final 503", "final 603"]
+        if leg.hung_up:
+            after += ["final 487", "final 487"]
+        if leg.rang:
+            return [*after, "bye", "silence 180"]
+        return [*after, "silence 0", "silence 100"]
+
+    # Faults
+
+    def crash(self) -> None:
+        """kill -9, and a new process that finds what was stored."""
+        self._pending.clear()
+        self.judge.crashed()
+        self.store.reopen()
+        self._boot()
+
+    def drain_and_restart(self) -> None:
+        now = self.clock.now()
+        self.dispatch.drain(now)
+        self.dispatch.hang_up_all(now)
+        self._carry_out()
+        self._gather()
+        for leg in list(self.judge.legs.values()):
+            assert leg.hung_up, "draining forgot a leg"
+            self.happen(leg, "bye" if leg.answered else "final 487")
+        self._commit()
+        assert self.dispatch.live == 0
+        assert not self.store.open_attempts()
+        self.crash()
+
+    def _boot(self) -> None:
+        now = self.clock.now()
+        limits = Limits(self.limits.max_concurrent_calls, self.limits.min_recall_gap_ms, HOLD_SECONDS)
+        self.dispatch = Dispatch(self.trunks, limits, now)
+        for stored in self.store.active_campaigns():
+            self.dispatch.add(
+                stored.campaign,
+                now,
+                status=stored.status,
+                cursor=stored.cursor,
+                finished=stored.finished,
+                live=stored.live,
+                last_first_attempt_at=stored.last_first_attempt_at,
+            )
+        for opened in self.store.open_attempts():
+            self.dispatch.recover(opened, self.store.call(opened.call), now)
+        self.turn()
+
+    # To the end
+
+    def run_to_the_end(self, seed: int, patience: int = 4000) -> None:
+        """Let everything happen that is under way or due; every call must come to its final state."""
+        dice = Random(seed)
+        self.disk_works = True
+        self.turn()
+        for held in list(self.store.campaigns.values()):
+            if held.status is CampaignStatus.PAUSED:
+                self.resume(held.campaign.id)
+        for _ in range(patience):
+            if self.judge.legs:
+                leg = dice.choice(list(self.judge.legs.values()))
+                self.happen(leg, dice.choice([what for what in self.possible(leg) if what != "refused transient"]))
+                self.advance(dice.choice([0.0, 0.001, 0.05]))
+            elif not self.advance_to_next_turn():
+                break
+        ended = {CampaignStatus.COMPLETED, CampaignStatus.CANCELLED}
+        waiting = [call for call, row in self.store.calls.items() if row.finished is None]
+        assert not waiting, f"calls {waiting} never reached a final state"
+        assert all(held.status in ended for held in self.store.campaigns.values())
+        assert self.dispatch.live == 0
+        assert self.dispatch.pacing.taken == 0
+
+    def check(self) -> None:
+        """What holds between any two things that happen."""
+        taken = [leg.trunk for leg in self.judge.legs.values()] + list(self.judge.armed.values())
+        channels = self.dispatch.pacing.channels()
+        assert {name: used for name, (used, _) in channels.items()} == {name: taken.count(name) for name in channels}
+        assert self.dispatch.pacing.taken == len(taken)
+        assert self.dispatch.live >= len(taken)
+
+    # Inside
+
+    def _expect_nothing_left_behind(self) -> None:
+        if self.disk_works and not self._pending:
+            behind = self.judge.left_behind()
+            assert not behind, f"calls {behind} are due, nothing stands in their way, and nobody is going to dial them"
+
+    def _gather(self) -> None:
+        taken = self.dispatch.take_changes()
+        if taken and not self._pending:
+            self._pending_since = self.clock.mono
+        self.judge.told(taken)
+        self.arm_order += [(change.campaign, change.call) for change in taken if isinstance(change, AttemptArmed)]
+        self._pending += taken
+
+    def _commit(self) -> None:
+        if not self.disk_works:
+            return
+        batch, self._pending = self._pending, []
+        self.store.apply(batch)
+        self.judge.committed(batch)
+        self.dispatch.stored()
+
+    def _carry_out(self) -> None:
+        for effect in self.dispatch.take_effects():
+            match effect:
+                case Dial():
+                    self.judge.dial(effect)
+                case HangUp(leg):
+                    assert not self.judge.legs[leg].hung_up, "hung up twice"
+                    self.judge.legs[leg].hung_up = True
+                case PlayAudio(leg, token, _):
+                    self.judge.legs[leg].playing = token
