@@ -60,8 +60,8 @@ def checkpoint(connection: sqlite3.Connection, *, enough_pages: int = _PAGES_WOR
 
     Raises `StoreUnavailable`.
     """
-    _, waiting = _pages(connection, "NOOP")
-    if waiting >= enough_pages:
+    pages, waiting = _pages(connection, "NOOP")
+    if waiting >= enough_pages or pages >= _PAGES_TOO_MANY:
         pages, waiting = _pages(connection, "PASSIVE")
         # The file's length counts, not what waits: with two writers one of them always adds a page before the WAL is empty.
         if pages >= _PAGES_TOO_MANY:

@@ -97,12 +97,12 @@ def run(connection: socket.socket, settings: LoaderSettings) -> None:
     # A hundred thousand contacts are no cycles, and the collector would walk through all of them again and again.
     gc.disable()
     try:
-        loader = Loader(connection, settings)
-    except (StoreUnavailable, DatabaseNotReady, DatabaseTooNew, LookupError, RuntimeError) as error:
-        send(connection, Frame({"fault": str(error)}))
-        return
-    send(connection, Frame({"ready": True}))
-    try:
+        try:
+            loader = Loader(connection, settings)
+        except (StoreUnavailable, DatabaseNotReady, DatabaseTooNew, LookupError, RuntimeError) as error:
+            send(connection, Frame({"fault": str(error)}))
+            return
+        send(connection, Frame({"ready": True}))
         loader.serve()
     except (Orphaned, ConnectionError):
         _log.info("the engine is gone")

@@ -90,13 +90,18 @@ class Loader:
         self._small = _Desk("loader-small", small, on_activated)
         self._large = _Desk("loader-large", large, on_activated)
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes that serve now, by name."""
+        return {desk.name: desk.pid for desk in (self._small, self._large) if desk.pid is not None}
+
     async def start(self) -> None:
         """Start the processes, and clear up what an earlier run left behind: to be done before campaigns are looked for.
 
         Raises `StoreUnavailable` when the database cannot be opened.
         """
         try:
-            await asyncio.gather(self._small.open(), self._large.open())
+            await self._open_both()
             await self._large.sweep()
         except (OSError, EOFError) as error:
             await self.stop()
@@ -106,6 +111,11 @@ class Loader:
             raise
         self._small.start()
         self._large.start()
+
+    async def _open_both(self) -> None:
+        for fault in await asyncio.gather(self._small.open(), self._large.open(), return_exceptions=True):
+            if fault is not None:
+                raise fault
 
     async def stop(self) -> None:
         """Finish the requests that are being stored, answer 503 to those that wait, and end the processes."""
@@ -226,6 +236,7 @@ class _Desk:
         self._stopping = True
         while not self._queue.empty():
             _give_up(self._queue.get_nowait())
+            self._queue.task_done()
         if self._serving is not None:
             # A request that does not end in time stays undecided until the next start: active or removed.
             idle = asyncio.create_task(self._queue.join())
@@ -248,11 +259,12 @@ class _Desk:
                 self._queue.task_done()
 
     async def _carry_out(self, frame: Frame) -> Answer:
+        announced: set[int] = set()
         try:
             if self._process is None or not self._process.is_alive():
                 await self._reopen()
             await self._send(frame)
-            return await self._answer()
+            return await self._answer(announced)
         except (OSError, EOFError) as error:
             _log.warning("%s died with a request: %s", self.name, error)
         except StoreUnavailable as error:
@@ -262,18 +274,17 @@ class _Desk:
         try:
             await self._reopen()
             await self._send(Frame({**frame.head, "do": "resolve"}))
-            return await self._answer()
+            return await self._answer(announced)
         except (OSError, EOFError, StoreUnavailable) as error:
             _log.warning("%s cannot tell what became of a request: %s", self.name, error)
             return _UNAVAILABLE
 
-    async def _answer(self) -> Answer:
-        announced = None
+    async def _answer(self, announced: set[int]) -> Answer:
         while True:
             head, content = await self._receive()
             campaign = head.get("activated", head.get("campaign"))
-            if campaign is not None and campaign != announced:
-                announced = campaign
+            if campaign is not None and campaign not in announced:
+                announced.add(campaign)
                 self._on_activated(CampaignId(campaign))
             if "status" in head:
                 return Answer(head["status"], content, head["replayed"])

@@ -83,7 +83,7 @@ def read_recall(value: object) -> tuple[Minutes, ...]:
 def _minutes(value: object) -> Minutes:
     # True is an int to Python.
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("must hold numbers only")
+        raise ValueError("must hold numbers only")  # noqa: TRY004 - as in read_launch_at
     # Written so that NaN, for which no comparison holds, is refused too.
     if not 0 < value <= LONGEST_RECALL_MINUTES:
         raise ValueError(f"must hold numbers above 0 and up to {LONGEST_RECALL_MINUTES} (minutes)")

@@ -8,22 +8,9 @@ import pytest
 from dialer.core.contact import fields_text, merge, read_fields, zones
 
 STRINGS = [
-    "first_name",
-    "last_name",
-    "email",
-    "company",
-    "job_title",
-    "address",
-    "city",
-    "state",
-    "country",
-    "postal_code",
-    "utm_source",
-    "utm_medium",
-    "utm_campaign",
-    "utm_term",
-    "utm_content",
-]
+    "first_name", "last_name", "email", "company", "job_title", "address", "city", "state",
+    "country", "postal_code", "utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content",
+]  # fmt: skip
 
 
 def test_every_field_of_the_contract_is_kept_and_unknown_ones_are_not() -> None:
