@@ -123,7 +123,7 @@ app.add_typer(database.app, name="db")
 def main() -> None:
     """Run the command line and end the process: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted by hand."""
     try:
-        app()
+        app(prog_name="dialer")
     except (
         InvalidSettings,
         Refused,

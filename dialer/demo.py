@@ -7,6 +7,7 @@ import contextlib
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +32,10 @@ RECALL_MINUTES = [0.1, 0.2]
 RING_TIMEOUT_SECONDS = 4
 RECALL_ON = ["busy", "no_answer", "declined"]
 _SILENT = Plan(trying=False, alert=None, alert_seconds=None)
-NAMES = ["Ana", "Bruno", "Carla", "Diego", "Elena", "Felix", "Gloria", "Hugo", "Irene", "Jorge", "Karla", "Lucas", "Marta", "Nuno", "Olga", "Pablo", "Quima", "Rosa", "Saul", "Teresa", "Ulises", "Vera", "Walter", "Ximena", "Yago", "Zoe", "Alba", "Berto", "Celia", "Dario"]
+NAMES = """
+    Ana Bruno Carla Diego Elena Felix Gloria Hugo Irene Jorge Karla Lucas Marta Nuno Olga Pablo Quima Rosa Saul Teresa
+    Ulises Vera Walter Ximena Yago Zoe Alba Berto Celia Dario
+""".split()  # noqa: SIM905 - a list of thirty lines reads worse
 # Where standard error is no terminal, nobody says how wide the lines may be.
 _WIDTH = 110
 
@@ -131,11 +135,9 @@ def _stage(console: Console, folder: Path) -> Iterator[tuple[LabThread, Server]]
     media.mkdir()
     write_greeting(media / "hello.wav")
     with LabThread(behaviours(), PACE) as lab:
-        _step(
-            console, f"called party: listens on 127.0.0.1:{lab.port}; what it does follows the end of the called number"
-        )
+        _step(console, f"called party: on 127.0.0.1:{lab.port}; what it does follows the end of the number")
         with Server(folder, media, lab.port) as server:
-            _step(console, f"server: an empty database in {folder}, the API on {server.url}")
+            _step(console, f"server: the API on {server.url}, its files in {folder}")
             yield lab, server
 
 
@@ -154,7 +156,7 @@ def _play(console: Console, folder: Path, lab: LabThread, server: Server) -> boo
     server.command("account", "create", "Demo")
     token = server.command("token", "create", "--account", "Demo")
     uuid = server.command("playbook", "create", "--account", "Demo", str(file))
-    _step(console, "account, token and playbook: made by `dialer account create`, `token create`, `playbook create`")
+    _step(console, "account, token, playbook: by `dialer account create`, `token create`, `playbook create`")
     contacts = [{"phone": part.phone, "first_name": part.first_name} for part in parts]
     request = {"playbook_id": uuid, "contacts": contacts, "recall": RECALL_MINUTES}
     with Client(server.url, token) as client:
@@ -163,21 +165,20 @@ def _play(console: Console, folder: Path, lab: LabThread, server: Server) -> boo
         _step(console, f"POST /campaign: {len(parts)} contacts, tried again {seconds} seconds after the first attempt")
         console.print(f"  {json.dumps(answer)}\n", markup=False, style="dim")
         campaign = str(answer["campaign_id"])
+        began = time.monotonic()
         follow(
             lambda: server.while_it_lives(lambda: client.get(f"/campaign/{campaign}")),
             console,
-            show=lambda seen: Group(view(seen), _news(lab)),
+            show=lambda seen: Group(view(seen), _news(lab, time.monotonic() - began)),
         )
         calls = {str(call["phone"]): call for call in client.pages(f"/campaign/{campaign}/calls", len(parts))}
     return _outcomes(console, parts, calls, lab)
 
 
-def _news(lab: LabThread) -> RenderableType:
+def _news(lab: LabThread, seconds: float) -> RenderableType:
     """What the called party saw last: shown while the campaign runs."""
-    lines = Text()
-    for line in lab.news():
-        lines.append(f"  {line}\n", style="dim")
-    return lines
+    lines = [f"  {seconds:.0f} s; the called party saw last:", *(f"    {line}" for line in lab.news())]
+    return Text("\n".join(lines), style="dim")
 
 
 def _outcomes(console: Console, parts: list[Part], calls: dict[str, Any], lab: LabThread) -> bool:
@@ -202,7 +203,13 @@ def _outcomes(console: Console, parts: list[Part], calls: dict[str, Any], lab: L
             _figure(seen.invites, part.expected.invites),
             Text("✓", style="green") if as_expected else Text("✗", style="bold red"),
         )
+    console.print()
     console.print(table)
+    console.print(
+        "\nattempts: tries of the call; a recall is one more. INVITEs: what the called party counted; when a trunk refuses "
+        "without reaching anybody, the same attempt sends another.",
+        style="dim",
+    )
     if wrong:
         console.print(f"\n[bold red]{wrong} of {len(parts)} contacts did not come to what was expected.[/bold red]")
     else:

@@ -1,0 +1,168 @@
+"""The command line in its own process: what goes to which stream, and how it ends."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    config = tmp_path / "dialer.toml"
+    config.write_text(
+        f'[database]\npath = "{tmp_path}/d.db"\n[media]\ndirectory = "{tmp_path}"\n[trunks.pbx]\nuri = "sip:127.0.0.1:9"\n'
+    )
+
+    def dialer(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("DIALER_")}
+        home = str(Path(__file__).resolve().parents[2])
+        return subprocess.run(
+            [sys.executable, "-m", "dialer", "--config", str(config), *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            cwd=tmp_path,
+            env={**clean, "PYTHONPATH": home, "NO_COLOR": "1", "COLUMNS": "200", **environment},
+        )
+
+    return dialer
+
+
+def test_account_token_and_playbook_print_their_ids_alone(run: Run, tmp_path: Path) -> None:
+    created = run("account", "create", "Acme")
+    assert created.returncode == 0
+    uuid = created.stdout.strip()
+    assert created.stdout == uuid + "\n"
+    assert run("account", "list").stdout.split("\t")[:2] == [uuid, "Acme"]
+
+    token = run("token", "create", "--account", "Acme", "--name", "crm", "--expires", "30").stdout
+    assert token.startswith("dlr_1_")
+    assert token.count("\n") == 1
+    listed = run("token", "list", "--account", uuid).stdout
+    assert listed.split("\t")[:2] == ["1", "crm"]
+    assert listed.endswith("valid\n")
+    assert token.strip() not in listed
+    assert run("token", "revoke", token.strip()).returncode == 0
+    assert run("token", "list", "--account", "Acme").stdout.endswith("revoked\n")
+
+    playbook = {"name": "Hello", "trunks": ["pbx"], "steps": [{"do": "play", "audio": "hello.wav"}]}
+    (tmp_path / "hello.wav").touch()
+    file = tmp_path / "playbook.json"
+    file.write_text(json.dumps(playbook))
+    made = run("playbook", "create", "--account", "Acme", str(file)).stdout
+    file.write_text(json.dumps({**playbook, "name": "New"}))
+    assert run("playbook", "update", "--account", "Acme", made.strip(), str(file)).returncode == 0
+    assert json.loads(run("playbook", "show", "--account", "Acme", made.strip()).stdout)["name"] == "New"
+    assert run("playbook", "list", "--account", "Acme").stdout.split("\t")[:2] == [made.strip(), "New"]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("account", "create", " "), "an account's name must have 1 to 200 characters"),
+        (("token", "create", "--account", "Nobody"), "there is no account 'Nobody'; `dialer account list` shows them"),
+        (("token", "revoke", "7"), "there is no token 7; `dialer token list` shows them"),
+        (("playbook", "create", "--account", "x", "none.json"), "none.json: No such file or directory"),
+        (("campaign", "list", "--token", "t", "--url", "http://127.0.0.1:9"), "cannot reach http://127.0.0.1:9"),
+        (("campaign", "list", "--token", "t", "--url", "nonsense"), "cannot reach nonsense"),
+    ],
+)
+def test_a_refusal_is_one_line_on_standard_error_and_ends_with_1(run: Run, words: tuple[str, ...], reason: str) -> None:
+    done = run(*words)
+    assert (done.returncode, done.stdout) == (1, "")
+    lines = [line for line in done.stderr.splitlines() if "brought up to date" not in line]
+    assert len(lines) == 1
+    assert lines[0].startswith(reason)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("nonsense",),
+        ("token", "create"),
+        ("token", "revoke", "x"),
+        ("token", "create", "--account", "x", "--expires", "0"),
+        ("campaign", "submit", "x.csv", "--playbook", "no-uuid", "--token", "t"),
+        ("campaign", "show", "no-uuid", "--token", "t"),
+        ("campaign", "list"),
+        ("lab", "--port", "70000"),
+    ],
+)
+def test_wrong_usage_ends_with_2(run: Run, words: tuple[str, ...]) -> None:
+    done = run(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+
+
+def test_every_fault_of_a_playbook_is_a_line_with_its_path(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "playbook.json"
+    file.write_text('{"trunks": ["nope"], "steps": [{"do": "play", "audio": "no.wav"}, {"do": "dance"}]}')
+    done = run("playbook", "create", "--account", "x", str(file))
+    assert done.returncode == 1
+    assert [line.split(": ")[1] for line in done.stderr.splitlines()] == ["name", "steps.1"]
+    file.write_text('{"name": "x", "trunks": ["nope"], "steps": [{"do": "play", "audio": "no.wav"}]}')
+    done = run("playbook", "create", "--account", "x", str(file))
+    assert [line.split(": ")[1] for line in done.stderr.splitlines()] == ["trunks.0", "steps.0.audio"]
+
+
+def test_every_fault_of_the_configuration_is_a_line(run: Run) -> None:
+    done = run("account", "list", DIALER_API__PORT="x", DIALER_PACING__STAGGER_SECONDS="-1")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "api.port: must be a whole number (set by DIALER_API__PORT)",
+        "pacing.stagger_seconds: must be 0 or more (set by DIALER_PACING__STAGGER_SECONDS)",
+    ]
+
+
+def test_a_fault_of_ours_is_one_line_too(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "d.db").write_text("this is no database, but a text that is long enough to be looked at")
+    done = run("account", "list")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "is not a database" in done.stderr
+
+
+def test_the_database_is_migrated_and_checked(run: Run, tmp_path: Path) -> None:
+    missing = run("db", "check")
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert run("db", "migrate").returncode == 0
+    assert "up to date already" in run("db", "migrate").stderr
+    assert "no fault found" in run("db", "check").stderr
+
+
+def test_lab_list_prints_the_whole_table(run: Run) -> None:
+    from sip.lab import BEHAVIOURS
+
+    lines = run("lab", "--list").stdout.splitlines()
+    assert len(lines) == len(BEHAVIOURS)
+    assert any(line.startswith("404\t") and line.endswith("\tinvalid_number") for line in lines)
+
+
+def test_lab_on_a_port_that_is_taken_is_refused(run: Run) -> None:
+    import socket
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        done = run("lab", "--port", str(taken.getsockname()[1]))
+    assert done.returncode == 1
+    assert "in use" in done.stderr
+
+
+def test_a_configuration_that_is_not_there_is_refused_by_name(run: Run, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dialer", "--config", "none.toml", "account", "list"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )
+    assert done.returncode == 1
+    assert done.stderr == "none.toml: cannot be read: No such file or directory\n"
