@@ -24,7 +24,6 @@ _PIECE_BYTES = 1 << 20
 _STALL_SECONDS = 30.0
 _BODY_SECONDS = 900.0
 
-_UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 # SQLite's rowids are signed 64-bit numbers.
 _POSITION = re.compile(r"[0-9]{1,18}")
@@ -109,12 +108,6 @@ def idempotency_key(request: Request) -> str | None:
     if len(given) > 1 or _IDEMPOTENCY_KEY.fullmatch(given[0].strip()) is None:
         raise bad_request("Idempotency-Key must be given once, as 1 to 255 printable ASCII characters")
     return given[0].strip()
-
-
-def canonical_uuid(text: str) -> str | None:
-    """The UUID in lower case; None for what has not the form of one (8-4-4-4-12 hexadecimal digits)."""
-    lowered = text.lower()
-    return lowered if _UUID.fullmatch(lowered) else None
 
 
 def query(request: Request, *known: str) -> dict[str, str]:

@@ -1,8 +1,7 @@
-"""Playbooks: read one from JSON with every fault by its path, and keep the account's."""
+"""Playbooks: kept by account, refused with every fault by its path."""
 
 from http import HTTPStatus
 
-from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -11,35 +10,13 @@ from api.answers import JsonAnswer
 from api.backend import Backend, Principal
 from api.offload import in_thread
 from api.payloads import cursor, json_object, limit_of, number_position, query
+from api.playbook_reading import read_playbook
 from api.problems import bad_request, not_found
 from api.resource import path_id, resource
-from dialer.core.playbook import Fault, Machine, Playbook, check_against
+from dialer.core.playbook import Playbook
 
 # A playbook of 200 steps has some 30 KB.
 _MAX_BYTES = 1 << 20
-
-
-def read_playbook(raw: object, machine: Machine) -> Playbook | list[Fault]:
-    """The playbook that `raw` (parsed JSON) describes, or what is wrong with it, all of it, on this machine."""
-    try:
-        playbook = Playbook.model_validate(raw)
-    except ValidationError as error:
-        faults = []
-        for detail in error.errors(include_url=False, include_input=False):
-            # The discriminator of a step stands in the path that pydantic gives ("steps.0.play.audio").
-            where = [str(part) for part in detail["loc"]]
-            if len(where) > 2 and where[0] == "steps":
-                del where[2]
-            faults.append(Fault(".".join(where) or "playbook", _reason(detail["type"], detail["msg"])))
-        return faults
-    return check_against(playbook, machine) or playbook
-
-
-def _reason(kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        return "no such key"
-    message = message.removeprefix("Value error, ").removeprefix("Input ")
-    return message[:1].lower() + message[1:]
 
 
 def routes(backend: Backend) -> list[Route]:

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.auth import authenticate
 from api.backend import Accounts, Principal
-from api.payloads import canonical_uuid
+from api.identifiers import canonical_uuid
 from api.problems import Problem, answer_to, not_found
 
 Handler = Callable[[Request, Principal], Awaitable[Response]]

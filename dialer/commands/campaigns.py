@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from api.payloads import canonical_uuid
+from api.identifiers import canonical_uuid
 from config.settings import InvalidSettings
 from dialer.client import ApiRefused, Client
 from dialer.commands.contact_files import read_contacts

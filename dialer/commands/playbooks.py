@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from api.payloads import canonical_uuid
-from api.playbooks import read_playbook
+from api.identifiers import canonical_uuid
+from api.playbook_reading import read_playbook
 from dialer.commands.accounts import AccountName, account_named, opened
 from dialer.core.playbook import Machine, Playbook
 from dialer.machine import machine_of

@@ -5,34 +5,67 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+from dialer.cli import main
+
+
+@dataclass
+class Done:
+    """How a command ended, and what it wrote where."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Done]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    config = tmp_path / "dialer.toml"
-    config.write_text(
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in [name for name in os.environ if name.startswith("DIALER_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "dialer.toml"
+    path.write_text(
         f'[database]\npath = "{tmp_path}/d.db"\n[media]\ndirectory = "{tmp_path}"\n[trunks.pbx]\nuri = "sip:127.0.0.1:9"\n'
     )
+    return path
 
-    def dialer(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("DIALER_")}
-        home = str(Path(__file__).resolve().parents[2])
-        return subprocess.run(
+
+@pytest.fixture
+def run(config: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """`dialer WORDS` in this process: starting one for each word would take most of the time."""
+
+    def dialer(*words: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["dialer", "--config", str(config), *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        code = ended.value.code
+        return Done(code if isinstance(code, int) else int(code is not None), *capfd.readouterr())
+
+    return dialer
+
+
+def test_the_installed_way_in_ends_with_the_status_of_the_command(config: Path) -> None:
+    home = str(Path(__file__).resolve().parents[2])
+    for words, code in ((["account", "create", "Acme"], 0), (["account", "create", "Acme"], 1), (["nonsense"], 2)):
+        done = subprocess.run(
             [sys.executable, "-m", "dialer", "--config", str(config), *words],
             capture_output=True,
             text=True,
             check=False,
             timeout=60,
-            cwd=tmp_path,
-            env={**clean, "PYTHONPATH": home, "NO_COLOR": "1", "COLUMNS": "200", **environment},
+            env={**os.environ, "PYTHONPATH": home},
         )
-
-    return dialer
+        assert done.returncode == code, done.stderr
+        assert bool(done.stdout) == (code == 0)
 
 
 def test_account_token_and_playbook_print_their_ids_alone(run: Run, tmp_path: Path) -> None:
@@ -112,8 +145,10 @@ def test_every_fault_of_a_playbook_is_a_line_with_its_path(run: Run, tmp_path: P
     assert [line.split(": ")[1] for line in done.stderr.splitlines()] == ["trunks.0", "steps.0.audio"]
 
 
-def test_every_fault_of_the_configuration_is_a_line(run: Run) -> None:
-    done = run("account", "list", DIALER_API__PORT="x", DIALER_PACING__STAGGER_SECONDS="-1")
+def test_every_fault_of_the_configuration_is_a_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIALER_API__PORT", "x")
+    monkeypatch.setenv("DIALER_PACING__STAGGER_SECONDS", "-1")
+    done = run("account", "list")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "api.port: must be a whole number (set by DIALER_API__PORT)",
@@ -121,7 +156,7 @@ def test_every_fault_of_the_configuration_is_a_line(run: Run) -> None:
     ]
 
 
-def test_a_fault_of_ours_is_one_line_too(run: Run, tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_named(run: Run, tmp_path: Path) -> None:
     (tmp_path / "d.db").write_text("this is no database, but a text that is long enough to be looked at")
     done = run("account", "list")
     assert done.returncode == 1
@@ -155,14 +190,21 @@ def test_lab_on_a_port_that_is_taken_is_refused(run: Run) -> None:
     assert "in use" in done.stderr
 
 
-def test_a_configuration_that_is_not_there_is_refused_by_name(run: Run, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "dialer", "--config", "none.toml", "account", "list"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
-    )
+def test_a_configuration_that_is_not_there_is_refused_by_name(run: Run, config: Path) -> None:
+    config.unlink()
+    done = run("account", "list")
+    assert (done.returncode, done.stderr) == (1, f"{config}: cannot be read: No such file or directory\n")
+
+
+def test_a_fault_of_ours_is_one_line_and_its_traceback_is_for_who_asks(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("dialer.commands.database.migrations.check", fail)
+    done = run("db", "check")
     assert done.returncode == 1
-    assert done.stderr == "none.toml: cannot be read: No such file or directory\n"
+    assert done.stderr == "unexpected ZeroDivisionError: oops (DIALER_TRACEBACK=1 shows where)\n"
+    monkeypatch.setenv("DIALER_TRACEBACK", "1")
+    assert "Traceback" in run("db", "check").stderr
