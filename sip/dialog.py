@@ -2,10 +2,12 @@
 
 import json
 import re
+from typing import Final
 
 from sip.causes import Headers
+from sip.grammar import split_unquoted
 
-_URI: re.Pattern[str] = re.compile(r"<([^>]+)>|([^;\s]+)")
+_BRACKETED: Final = re.compile(r"<([^<>]+)>")
 
 
 class DialogFacts:
@@ -46,10 +48,11 @@ class DialogFacts:
         if not self._facts or ";tag=" not in headers.first("to").lower():
             return
         self._facts["to"] = headers.first("to")
-        contact = _URI.search(headers.first("contact"))
+        contact = headers.first("contact")
         if contact:
-            self._facts["target"] = contact[1] or contact[2]
-        recorded = [route.strip() for line in headers.all("record-route") for route in line.split(",")]
+            bracketed = _BRACKETED.search(contact)
+            self._facts["target"] = bracketed[1] if bracketed else contact.partition(";")[0].strip()
+        recorded = [route for line in headers.all("record-route") for route in split_unquoted(line, ",")]
         if recorded:
             self._facts["routes"] = recorded[::-1]
 

@@ -57,13 +57,14 @@ def plan_pool(
     if rtp is None:
         ports = max(least, 32)
         return PoolPlan(count, places, slots, _free_range(slots * ports), ports)
-    ports = (rtp[1] - rtp[0] + 1) // slots // 2 * 2
+    base = rtp[0] + rtp[0] % 2  # RTP ports are even, RTCP's are the next (RFC 3550 section 11)
+    ports = (rtp[1] - base + 1) // slots // 2 * 2
     if ports < least:
         raise PlanImpossible(
             f"rtp_port_min {rtp[0]} to rtp_port_max {rtp[1]} is too small: {slots} x {least} = {slots * least} ports"
             f" are needed ({count} workers and {SPARE_SLOTS} spare, {RTP_PORTS_A_LEG} ports for each of {places} calls)"
         )
-    return PoolPlan(count, places, slots, rtp[0] + rtp[0] % 2, ports)
+    return PoolPlan(count, places, slots, base, ports)
 
 
 def _free_range(size: int) -> int:

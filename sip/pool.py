@@ -243,8 +243,7 @@ class WorkerPool:
                 log.debug("worker %d runs pjproject %s", worker.pid, version)
             case LegEnded(leg) | LegRefused(leg):
                 self._carriers.pop(leg, None)
-                worker.legs.discard(leg)
-                worker.ended_at.append(asyncio.get_running_loop().time())
+                self._running.leg_ended(worker, leg)
                 self._receive(message)
             case _:
                 self._receive(message)  # type: ignore[arg-type]  # a worker sends no commands

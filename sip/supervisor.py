@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from dialer.core.model import LegId
 from sip.facts import BuildFacts
 from sip.messages import Begin, Failed, Message, Pong, Retire, SetTrunk
 from sip.plan import PoolPlan
@@ -81,6 +82,14 @@ class Supervisor:
     def free_places(self) -> int:
         """How many more legs all of them can take now."""
         return sum(self.places_of(worker) for worker in self.workers.values())
+
+    def leg_ended(self, worker: WorkerProcess, leg: LegId) -> None:
+        """The leg's place is free; in a select() build only after its sockets have rested, and `changed` says so then."""
+        worker.legs.discard(leg)
+        if not self._facts.waits_by_epoll:
+            loop = asyncio.get_running_loop()
+            worker.ended_at.append(loop.time())
+            loop.call_later(SELECT_BUILD_REST_SECONDS, self._changed)
 
     def most_free(self) -> WorkerProcess | None:
         """The worker with the most room, None when there is none."""

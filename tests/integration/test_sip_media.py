@@ -1,5 +1,6 @@
 """Audio to the callee, judged by what the called party recorded."""
 
+import itertools
 import math
 import struct
 import wave
@@ -36,7 +37,7 @@ def loud_seconds(pcm: bytes) -> float:
 
 def crossings(pcm: bytes) -> int:
     samples = [sample for sample in struct.unpack(f"<{len(pcm) // 2}h", pcm) if abs(sample) > 200]
-    return sum(a < 0 < b for a, b in zip(samples, samples[1:], strict=False))
+    return sum(a < 0 < b for a, b in itertools.pairwise(samples))
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000])

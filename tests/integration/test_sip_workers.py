@@ -81,7 +81,7 @@ async def test_a_worker_that_is_stopped_is_killed_and_replaced() -> None:
 
 @async_test
 async def test_a_server_that_is_killed_leaves_nobody_in_a_call() -> None:
-    script = f"""
+    script = """
 import asyncio, sys
 from pathlib import Path
 from dialer.ports import DialOrder

@@ -1,0 +1,141 @@
+"""What every `CallControl` promises: the one that tests script, and the worker pool against the lab."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from dialer.core.events import Answered, EndedBy, InviteSent, LegEnded, LegRefused, PlayEnded, Rang
+from dialer.core.model import LegId
+from dialer.ports import CallControl
+from sip.lab import Lab
+from tests.integration.test_sip_media import write_tone
+from tests.support.fake_calls import FakeCallControl
+from tests.support.labs import FAST, async_test
+from tests.support.pools import Events, order, pool_to, trunk_to
+
+ONE, TWO = LegId(1), LegId(2)
+ANSWERS_AND_HANGS_UP, ANSWERS, RINGS, BUSY = "+34600000001", "+34600000002", "+34600000010", "+34600000486"
+SECONDS = 0.3
+
+
+@contextlib.asynccontextmanager
+async def control_of(kind: str, media: Path) -> AsyncIterator[tuple[CallControl, Events]]:
+    if kind == "fake":
+        control = FakeCallControl(audio={"hello.wav": SECONDS})
+        yield control, Events(control)
+    else:
+        write_tone(media / "hello.wav", 500, SECONDS)
+        async with Lab(pace=FAST) as lab, pool_to(trunk_to(lab.port), media=media) as (pool, events):
+            yield pool, events
+
+
+kinds = pytest.mark.parametrize("kind", ["fake", "pool"])
+
+
+@kinds
+@async_test
+async def test_a_leg_is_told_from_invite_to_end_in_order(kind: str, tmp_path: Path) -> None:
+    async with control_of(kind, tmp_path) as (control, events):
+        dialed = order(ANSWERS_AND_HANGS_UP)
+        control.dial(ONE, dialed)
+        assert not events.all  # nothing is told before dial has returned
+        end = await events.over(ONE)
+        assert isinstance(end, LegEnded)
+        assert (end.by, end.sip_status) == (EndedBy.FAR, 200)
+        assert events.kinds(ONE) == ["InviteSent", "Rang", "Answered", "LegEnded"]
+        assert [event.at for event in events.of(ONE)] == sorted(event.at for event in events.of(ONE))  # type: ignore[union-attr]
+        assert dialed.sip_call_id in (await events.wait(InviteSent, ONE)).dialog
+
+
+@kinds
+@async_test
+async def test_a_refused_leg_tells_status_and_cause(kind: str, tmp_path: Path) -> None:
+    async with control_of(kind, tmp_path) as (control, events):
+        control.dial(ONE, order(BUSY))
+        end = await events.over(ONE)
+        assert isinstance(end, LegEnded)
+        assert (end.by, end.sip_status, end.q850) == (EndedBy.FAR, 486, 17)
+        assert events.kinds(ONE) == ["InviteSent", "LegEnded"]
+
+
+@kinds
+@async_test
+async def test_hanging_up_a_ringing_leg_ends_it_by_us_without_an_answer(kind: str, tmp_path: Path) -> None:
+    async with control_of(kind, tmp_path) as (control, events):
+        control.dial(ONE, order(RINGS))
+        await events.wait(Rang, ONE)
+        control.hang_up(ONE)
+        end = await events.over(ONE)
+        assert isinstance(end, LegEnded)
+        assert end.by is EndedBy.US
+        assert events.kinds(ONE) == ["InviteSent", "Rang", "LegEnded"]
+
+
+@kinds
+@async_test
+async def test_hanging_up_is_idempotent_and_ignores_unknown_legs(kind: str, tmp_path: Path) -> None:
+    async with control_of(kind, tmp_path) as (control, events):
+        control.hang_up(LegId(77))
+        control.dial(ONE, order(ANSWERS))
+        await events.wait(Answered, ONE)
+        control.hang_up(ONE)
+        control.hang_up(ONE)
+        end = await events.over(ONE)
+        assert isinstance(end, LegEnded)
+        assert (end.by, end.sip_status) == (EndedBy.US, 200)
+        control.hang_up(ONE)
+        control.dial(TWO, order(BUSY))
+        await events.over(TWO)
+        assert events.kinds(ONE).count("LegEnded") == 1
+        assert not events.of(LegId(77))
+
+
+@kinds
+@async_test
+async def test_played_audio_ends_once_whole_or_with_a_reason(kind: str, tmp_path: Path) -> None:
+    async with control_of(kind, tmp_path) as (control, events):
+        control.dial(ONE, order(ANSWERS))
+        await events.wait(Answered, ONE)
+        control.play(ONE, 1, "hello.wav")
+        assert await events.wait(PlayEnded, ONE) == PlayEnded(ONE, 1, complete=True)
+        control.play(ONE, 2, "missing.wav")
+        await events.until(lambda: len([e for e in events.of(ONE) if isinstance(e, PlayEnded)]) == 2)
+        failed = events.of(ONE)[-1]
+        assert isinstance(failed, PlayEnded)
+        assert (failed.token, failed.complete) == (2, False)
+        assert failed.reason
+        control.play(ONE, 3, "hello.wav")
+        control.hang_up(ONE)
+        await events.over(ONE)
+        assert [e.token for e in events.of(ONE) if isinstance(e, PlayEnded)] == [1, 2, 3]
+
+
+@kinds
+@pytest.mark.parametrize(("number", "trunk"), [(ANSWERS, "unheard-of"), ("12;x=y", "far")])
+@async_test
+async def test_what_cannot_be_dialed_is_refused_for_good(kind: str, tmp_path: Path, number: str, trunk: str) -> None:
+    async with control_of(kind, tmp_path) as (control, events):
+        control.dial(ONE, order(number, trunk=trunk))
+        assert not events.all
+        refused = await events.over(ONE)
+        assert isinstance(refused, LegRefused)
+        assert not refused.transient
+
+
+@kinds
+@async_test
+async def test_every_free_place_can_be_dialed_into_and_comes_back(kind: str, tmp_path: Path) -> None:
+    async with control_of(kind, tmp_path) as (control, events):
+        places = control.free_places()
+        assert places > 0
+        legs = [LegId(n) for n in range(places)]
+        for leg in legs:
+            control.dial(leg, order(RINGS))
+        for leg in legs:
+            await events.wait(Rang, leg)
+            control.hang_up(leg)
+            await events.over(leg)
+        control.dial(LegId(100), order(BUSY))
+        assert isinstance(await events.over(LegId(100)), LegEnded)

@@ -1,0 +1,121 @@
+"""A `CallControl` without a network: the end of the number decides, as in the lab, and time is the event loop's."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from dialer.core.events import (
+    Answered,
+    EndedBy,
+    InviteSent,
+    LegEnded,
+    LegEvent,
+    LegLost,
+    LegRefused,
+    PlayEnded,
+    Rang,
+)
+from dialer.core.model import LegId, WallMs
+from dialer.ports import DialOrder
+
+ANSWERS_AND_HANGS_UP, ANSWERS, RINGS = "01", "02", "10"
+REFUSALS = {"404": 1, "480": 20, "486": 17, "503": 34, "603": 21}  # SIP status by number's end, with the Q.850 cause
+
+
+@dataclass
+class FakeLeg:
+    order: DialOrder
+    answered: bool = False
+    sip_status: int = 0
+    playing: list[int] = field(default_factory=list)
+
+
+class FakeCallControl:
+    """`audio` names the files that can be played, with their seconds. Numbers that end otherwise get no reply at all."""
+
+    def __init__(
+        self, *, places: int = 4, trunks: tuple[str, ...] = ("far",), audio: dict[str, float] | None = None
+    ) -> None:
+        self.legs: dict[LegId, FakeLeg] = {}
+        self.dialed: list[DialOrder] = []
+        self._places, self._trunks, self._audio = places, trunks, audio or {}
+        self._receive: Callable[[LegEvent], None] = lambda _: None
+
+    def listen(self, receive: Callable[[LegEvent], None]) -> None:
+        self._receive = receive
+
+    def dial(self, leg: LegId, order: DialOrder) -> None:
+        if order.trunk not in self._trunks:
+            self._soon(lambda: LegRefused(leg, self._now(), f"there is no trunk {order.trunk}", transient=False))
+        elif not order.number.lstrip("+").isdigit():
+            self._soon(lambda: LegRefused(leg, self._now(), "not a number that can be dialed", transient=False))
+        elif self.free_places() == 0:
+            self._soon(lambda: LegRefused(leg, self._now(), "no free place", transient=True))
+        else:
+            self.legs[leg] = FakeLeg(order)
+            self.dialed.append(order)
+            self._soon(lambda: InviteSent(leg, self._now(), json.dumps({"call_id": order.sip_call_id})))
+            asyncio.get_running_loop().call_soon(self._far_side, leg)
+
+    def _far_side(self, leg: LegId) -> None:
+        found = self.legs.get(leg)
+        if found is None:
+            return
+        number = found.order.number
+        status = next((status for status in REFUSALS if number.endswith(status)), None)
+        if status is not None:
+            self.end(leg, EndedBy.FAR, sip_status=int(status), q850=REFUSALS[status])
+        elif number.endswith((ANSWERS, ANSWERS_AND_HANGS_UP, RINGS)):
+            found.sip_status = 180
+            self._soon(lambda: Rang(leg, self._now(), 180))
+            if not number.endswith(RINGS):
+                found.answered, found.sip_status = True, 200
+                self._soon(lambda: Answered(leg, self._now()))
+            if number.endswith(ANSWERS_AND_HANGS_UP):
+                asyncio.get_running_loop().call_later(0.05, lambda: self.end(leg, EndedBy.FAR, q850=16))
+
+    def end(self, leg: LegId, by: EndedBy, *, sip_status: int = 0, q850: int | None = None) -> None:
+        """End a leg as the far side would, or the stack."""
+        found = self.legs.pop(leg, None)
+        if found is None:
+            return
+        for token in found.playing:
+            self._tell(PlayEnded(leg, token, complete=False, reason="the call ended"))
+        reason = "we hung up" if by is EndedBy.US else "the far side"
+        self._tell(LegEnded(leg, self._now(), by, sip_status or found.sip_status, q850, reason=reason))
+
+    def lose(self) -> None:
+        """The worker of all legs dies."""
+        for leg in list(self.legs):
+            del self.legs[leg]
+            self._tell(LegLost(leg, self._now(), "its worker ended: killed by signal 9"))
+
+    def hang_up(self, leg: LegId) -> None:
+        asyncio.get_running_loop().call_soon(lambda: self.end(leg, EndedBy.US))
+
+    def play(self, leg: LegId, token: int, audio: str) -> None:
+        found, seconds = self.legs.get(leg), self._audio.get(audio)
+        if found is None or seconds is None:
+            self._soon(lambda: PlayEnded(leg, token, complete=False, reason=f"{audio}: cannot be played"))
+            return
+        found.playing.append(token)
+        asyncio.get_running_loop().call_later(seconds, self._played, leg, token)
+
+    def _played(self, leg: LegId, token: int) -> None:
+        found = self.legs.get(leg)
+        if found is not None and token in found.playing:
+            found.playing.remove(token)
+            self._tell(PlayEnded(leg, token, complete=True))
+
+    def free_places(self) -> int:
+        return self._places - len(self.legs)
+
+    def _now(self) -> WallMs:
+        return WallMs(round(asyncio.get_running_loop().time() * 1000))
+
+    def _soon(self, event: Callable[[], LegEvent]) -> None:
+        asyncio.get_running_loop().call_soon(lambda: self._tell(event()))
+
+    def _tell(self, event: LegEvent) -> None:
+        self._receive(event)
