@@ -10,6 +10,7 @@ import httpx
 from dialer.terminal import Refused
 
 _TRIES = 3
+PAUSE_SECONDS = 1.0
 # A campaign of a million contacts takes the server seconds; a server that hangs must not hold a terminal for ever.
 _TIMEOUT = httpx.Timeout(10.0, read=300.0, write=60.0)
 _DETAILS_SHOWN = 20
@@ -40,10 +41,14 @@ class ApiRefused(Refused):
 class Client:
     """A connection to one server on behalf of one token. Raises `Refused` for everything that goes wrong."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, *, transport: httpx.BaseTransport | None = None) -> None:
         try:
             self._http = httpx.Client(
-                base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=_TIMEOUT, trust_env=False
+                base_url=url,
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=_TIMEOUT,
+                trust_env=False,
+                transport=transport,
             )
         except (httpx.InvalidURL, UnicodeError, ValueError) as error:
             raise Refused(f"{url}: {error}") from error
@@ -87,7 +92,7 @@ class Client:
             except httpx.TransportError as error:
                 if tried == _TRIES:
                     raise Refused(f"{self._url}: the connection broke ({error or type(error).__name__})") from error
-                time.sleep(tried)
+                time.sleep(tried * PAUSE_SECONDS)
         return _read(answer)
 
 
