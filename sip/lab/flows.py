@@ -176,8 +176,7 @@ class SipPorts:
 
     def sent_by(self, flow: Flow) -> str:
         """Our host:port towards the peer of `flow`, as a Via or URI has it."""
-        host = self.address_towards(flow)
-        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        return host_port(self.address_towards(flow), self.port)
 
     def address_towards(self, flow: Flow) -> str:
         """Our own address as the peer of `flow` can reach it, without brackets."""
@@ -200,3 +199,8 @@ class SipPorts:
     def _datagram(self, data: bytes, source: Address, received: Instant) -> None:
         if self._udp and data.strip(b"\r\n\0 "):  # an empty one only keeps a NAT open
             self.take(data, UdpFlow(self._udp, source), received)
+
+
+def host_port(host: str, port: int) -> str:
+    """`host:port`, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import ipaddress
 import secrets
 import signal
 from collections import OrderedDict, deque
@@ -13,7 +14,7 @@ from sip.grammar import Address, MalformedMessage, Uri
 from sip.lab.audio import CallAudio
 from sip.lab.behaviours import BEHAVIOURS, Behaviour, Plan, Repertoire
 from sip.lab.call import ALLOW, LabCall
-from sip.lab.flows import Flow, SipPorts
+from sip.lab.flows import Flow, SipPorts, host_port
 from sip.lab.guard import Auth, Guard, Headers, Registrar, refusal_of
 from sip.lab.log import Entry, Event, Instant, LabLog, Reason, RtpCounts, Subject
 from sip.lab.media import Recording, RtpPulse
@@ -26,7 +27,10 @@ MAX_LOG_ENTRIES: Final = 500_000
 
 
 class Lab:
-    """A called party on `host`:`port`, UDP and TCP; `async with` opens and closes it. Port 0 takes a free one.
+    """A called party on `host`:`port`, UDP and TCP; `async with` opens and closes it.
+
+    `host` is an IP address (0.0.0.0: all), port 0 takes a free one. Raises ValueError for an option that makes no sense, and
+    OSError on entry when the port is taken.
 
     `pace` scales the seconds of the behaviours (0.2: five times faster), not SIP's own timers, which follow `t1`.
     INVITEs above `max_calls` at once, or above `cps_limit` in any second, get 503 with Retry-After. `auth` asks for
@@ -56,6 +60,10 @@ class Lab:
     ) -> None:
         if not pace > 0:
             raise ValueError(f"pace: {pace} is not above 0")
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            raise ValueError(f"host: {host!r} is not an IP address") from None
         self.host, self._port = host, port
         self.pace, self.t1 = pace, t1
         self.max_ring_seconds, self.max_talk_seconds = max_ring_seconds, max_talk_seconds
@@ -77,7 +85,11 @@ class Lab:
         self._pulse = RtpPulse()
         self._invites: Lingering[InviteReplies] = Lingering(64 * self.t1)
         self._bye_replies: Lingering[Response] = Lingering(64 * self.t1)
-        await self._ports.open(self._port)
+        try:
+            await self._ports.open(self._port)
+        except OSError:
+            self.log.close()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -266,7 +278,7 @@ def subject_of(request: Request, flow: Flow) -> Subject:
     asserted = request.values("P-Asserted-Identity")
     caller = Address.parse(asserted[0]).user if asserted else ""
     number = Uri.parse(request.uri).user
-    return Subject(number, request.call_id, request.from_.user, caller, f"{flow.source[0]}:{flow.source[1]}")
+    return Subject(number, request.call_id, request.from_.user, caller, host_port(*flow.source))
 
 
 async def serve(lab: Lab, on_ready: Callable[[Lab], None]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import socket
 import threading
 import time
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sip.lab import Lab
+from sip.lab import Lab, serve
+from sip.lab.log import Instant
 from sip.wire import Request, parse, respond
 from sip.wire_requests import ack_for
 from tests.support.caller import Caller, Talk, cancel
@@ -93,8 +95,8 @@ async def test_an_answer_is_repeated_until_its_ack() -> None:
         for _ in range(3):
             assert await caller.response(200) == answer
             times.append(time.monotonic())
-        assert 0.045 < times[1] - times[0] < 0.12  # T1 was 30 ms, then 60, then 120
-        assert 0.1 < times[2] - times[1] < 0.24
+        assert times[1] - times[0] > 0.045  # T1 was 30 ms, then 60, then 120
+        assert times[2] - times[1] > 0.1
         Talk(caller, invite, answer).acknowledge()
         await lab.log.wait_until(lambda log: log.count("ack") == 1, seconds=5)
         with pytest.raises(TimeoutError):
@@ -119,8 +121,8 @@ async def test_an_answer_that_is_never_acknowledged_ends_with_a_bye_after_64_t1(
 async def test_a_bye_without_answer_is_repeated_and_then_given_up() -> None:
     async with lab_and_caller(t1=FAST_T1) as (lab, caller):
         await caller.answered(AT_ONCE)
-        first = await caller.receive()
-        assert isinstance(first, Request)
+        while not isinstance(first := await caller.receive(), Request):
+            pass  # the answer once more: its ACK was still on the way
         assert await caller.receive() == first
         assert (await ended(lab)).reason == "called_hung_up"
         assert lab.log.count("bye_sent") == 1
@@ -302,8 +304,7 @@ async def test_nothing_of_a_call_is_kept_when_its_time_has_passed() -> None:
     async with lab_and_caller(t1=FAST_T1) as (lab, caller):
         for _ in range(20):
             talk = await caller.answered(WAITS)
-            talk.hang_up()
-            await caller.response(200, "BYE")
+            await caller.final(talk.hang_up())
             await caller.final(caller.invite("486"))
         deadline = time.monotonic() + 5
         while len(lab._invites) or len(lab._bye_replies):
@@ -365,10 +366,12 @@ async def test_receive_times_are_the_kernels_so_a_late_lab_does_not_blame_its_ca
         invites = [caller.invite("486") for _ in range(2)]
         await caller.final(invites[1])
         texts = [invite.encode().replace(b"call-", b"late-").replace(b"4bK-", b"4bK-late") for invite in invites]
+        sent_at = []
 
         def send_80_ms_apart() -> None:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
                 for text in texts:
+                    sent_at.append(Instant.now())
                     other.sendto(text, caller.lab)
                     time.sleep(0.08)
 
@@ -376,9 +379,9 @@ async def test_receive_times_are_the_kernels_so_a_late_lab_does_not_blame_its_ca
         thread.start()
         thread.join()  # the loop, and with it the lab, stands still meanwhile
         await ended(lab, 4)
-        first, second = lab.log.of("invite")[-2:]
-        assert 0.07 < second.monotonic_at - first.monotonic_at < 0.12
-        assert 0.07 < second.at - first.at < 0.12
+        for sent, seen in zip(sent_at, lab.log.of("invite")[-2:], strict=True):
+            assert -0.001 < seen.monotonic_at - sent.monotonic < 0.04
+            assert -0.001 < seen.at - sent.wall < 0.04
 
 
 @async_test
@@ -416,3 +419,28 @@ async def test_a_lab_that_stops_leaves_nobody_in_a_call() -> None:
         assert bye.call_id == talk.invite.call_id
         assert (await caller.final(invite)).status == 480
         assert [entry.reason for entry in lab.log.of("ended")] == ["lab_stopped"] * 2
+
+
+@async_test
+async def test_serve_runs_until_sigterm_and_then_ends_its_calls() -> None:
+    ready: asyncio.Future[Lab] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(serve(Lab(pace=FAST), ready.set_result))
+    lab = await asyncio.wait_for(ready, 5)
+    async with Caller(lab.port) as caller:
+        talk = await caller.answered(WAITS)
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.wait_for(serving, 5)
+        assert (await talk.hung_up()).call_id == talk.invite.call_id
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@async_test
+async def test_options_that_make_no_sense_are_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="pace: 0"):
+        Lab(pace=0)
+    with pytest.raises(ValueError, match="host: 'localhost'"):
+        Lab(host="localhost")
+    async with Lab() as lab:
+        with pytest.raises(OSError, match="in use"):
+            async with Lab(port=lab.port):
+                pass

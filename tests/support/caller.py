@@ -114,13 +114,14 @@ class Caller:
         assert (message.status, message.cseq[1]) == (status, method)
         return message
 
-    async def final(self, invite: Request) -> Response:
-        """The first response of 200 or above to `invite`; acknowledged where it is a failure."""
+    async def final(self, request: Request) -> Response:
+        """The first response of 200 or above to `request`; acknowledged where it is an INVITE's failure."""
         while True:
             message = await self.receive()
-            if isinstance(message, Response) and message.status >= 200 and message.cseq == invite.cseq:
-                if message.status >= 300:
-                    self.send(ack_for(invite, message))
+            same = (message.via.branch, message.cseq) == (request.via.branch, request.cseq)
+            if isinstance(message, Response) and message.status >= 200 and same:
+                if message.status >= 300 and request.method == "INVITE":
+                    self.send(ack_for(request, message))
                 return message
 
     async def answered(self, number: str, **invite: str) -> "Talk":
