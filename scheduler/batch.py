@@ -51,6 +51,7 @@ class Batch:
         self._gathered: list[list[Any]] = [[] for _ in _LIFE]
         self._reached: dict[CallId, int] = {}
         self._unsettled: set[CallId] = set()
+        self._timed: set[CallId] = set()
         self.campaigns: dict[CampaignId, Progress] = {}
 
     def add(self, change: Change) -> None:
@@ -64,6 +65,8 @@ class Batch:
             self._unsettled.add(change.call)
         else:
             self._unsettled.discard(change.call)
+        if isinstance(change, RecallScheduled | CallSnoozed):
+            self._timed.add(change.call)
         step = _STEP[type(change)]
         if step < self._reached.get(change.call, 0):
             self._write()
@@ -80,6 +83,8 @@ class Batch:
             raise ValueError(f"call {min(self._unsettled)}: its attempt ended without a recall, snooze or final state")
         self._write()
         for progress in self.campaigns.values():
+            if progress.claims:
+                progress.settle(self._unfinished_of(progress.first_call))
             self._write_progress(progress)
 
     def _progress(self, campaign: CampaignId) -> Progress:
@@ -99,9 +104,6 @@ class Batch:
                 _WRITE[kind](self, changes)
                 changes.clear()
         self._reached.clear()
-        for progress in self.campaigns.values():
-            if progress.claims:
-                progress.settle(self._unfinished_of(progress.first_call))
 
     def _unfinished_of(self, first: CallId) -> Callable[[int, int], int]:
         def unfinished(start: int, stop: int) -> int:
@@ -128,8 +130,11 @@ class Batch:
         self._connection.executemany(_DROP_TIMER, [(call, call) for call in calls])
 
     def _armed(self, changes: list[AttemptArmed]) -> None:
-        # Most first attempts never had a timer; one that was snoozed has its campaign's cursor behind it.
-        self._drop_timers(c.call for c in changes if c.number > 1 or self.campaigns[c.campaign].claimed(c.call))
+        # Most first attempts never had a timer; one that was snoozed before has its campaign's cursor behind it.
+        timed = self._timed
+        self._drop_timers(
+            c.call for c in changes if c.number > 1 or c.call in timed or self.campaigns[c.campaign].claimed(c.call)
+        )
         self._each(
             "UPDATE call SET attempts = ?, next_at = NULL WHERE id = ? AND attempts = ? - 1 AND finished_at IS NULL",
             [(c.number, c.call, c.number) for c in changes],

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Any
 
 from dialer.core.changes import (
@@ -91,6 +92,7 @@ class FakeStore:
         self.forbidden: set[str] = set()
         self.refuse: str | None = None
         self.commits: list[list[Change]] = []
+        self._claims: list[tuple[AttemptArmed | RecallScheduled | CallSnoozed, int]] = []
         self._given: set[tuple[WallMs, CallId]] = set()
 
     # What tests do to it
@@ -146,6 +148,7 @@ class FakeStore:
         if self.refuse is not None:
             raise StoreUnavailable(self.refuse)
         before = self._touched(changes)
+        self._claims.clear()
         try:
             for change in changes:
                 self._take(change)
@@ -271,10 +274,9 @@ class FakeStore:
         held = self.campaigns[change.campaign]
         _demand(held.status not in ENDED, change)
         position = change.call - held.campaign.first_call
+        _demand(0 <= position < held.campaign.size, change)
         if number == 1 and position >= held.cursor:
-            jumped = self._calls_of(change.campaign)[held.cursor : position]
-            _demand(all(call.finished for call in jumped), change)
-            held.cursor = position + 1
+            self._claims.append((change, position))
         return held
 
     def _move(self, change: CampaignMoved) -> None:
@@ -292,6 +294,11 @@ class FakeStore:
         held.status = change.status
 
     def _settle(self, changes: Sequence[Change]) -> None:
+        for claim, position in sorted(self._claims, key=itemgetter(1)):
+            held = self.campaigns[claim.campaign]
+            jumped = self._calls_of(claim.campaign)[held.cursor : position]
+            _demand(all(call.finished for call in jumped), claim)
+            held.cursor = max(held.cursor, position + 1)
         for change in changes:
             if isinstance(change, AttemptEnded):
                 row = self.calls[change.call]
