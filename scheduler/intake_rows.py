@@ -303,8 +303,7 @@ class IntakeRows:
         known = self._known(account, contacts)
         texts = [fields_text(fields) for fields in contacts.values()]
         if not known:
-            by_phone = dict(zip(contacts, texts, strict=True))
-            return texts, ContactWork([(phone, by_phone[phone]) for phone in sorted(by_phone)], frozenset())
+            return texts, ContactWork(sorted(zip(contacts, texts, strict=True)), frozenset())
         rows: list[tuple[str, str]] = []
         changed: set[str] = set()
         for i, phone in enumerate(contacts):

@@ -34,11 +34,10 @@ from dialer.core.intake import (
 from dialer.core.model import CampaignId
 from dialer.core.playbook import Machine, Playbook, check_against
 from dialer.ports import StoreUnavailable
-from scheduler.connection import connect, disk_errors
+from scheduler.connection import connect, disk_errors, sqlite3
 from scheduler.ids import PublicIds
 from scheduler.intake_rows import Acceptance, IdempotencyKey, IntakeRows, KeyTaken, Removed, Stored
 from scheduler.loader_frames import Frame, receive, send
-from scheduler.migrations import DatabaseNotReady, DatabaseTooNew, require_current
 from scheduler.write_turn import Flag, Orphaned, WriteTurn
 
 _log = logging.getLogger(__name__)
@@ -99,7 +98,7 @@ def run(connection: socket.socket, settings: LoaderSettings) -> None:
     try:
         try:
             loader = Loader(connection, settings)
-        except (StoreUnavailable, DatabaseNotReady, DatabaseTooNew, LookupError, RuntimeError) as error:
+        except (StoreUnavailable, sqlite3.Error, LookupError, RuntimeError) as error:
             send(connection, Frame({"fault": str(error)}))
             return
         send(connection, Frame({"ready": True}))
@@ -116,7 +115,6 @@ class Loader:
         self._rules = settings.rules
         self._machine = settings.machine
         database = connect(settings.path, checkpoints=False)
-        require_current(database, settings.path)
         self._ids = PublicIds.of(database)
         self._rows = IntakeRows(database, WriteTurn(database, ahead=settings.ahead, own=settings.own))
         # What the disk did not let us finish.

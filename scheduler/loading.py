@@ -98,7 +98,7 @@ class Loader:
     async def start(self) -> None:
         """Start the processes, and clear up what an earlier run left behind: to be done before campaigns are looked for.
 
-        Raises `StoreUnavailable` when the database cannot be opened.
+        Raises `StoreUnavailable` when the database cannot be opened, or was never migrated.
         """
         try:
             await self._open_both()

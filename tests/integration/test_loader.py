@@ -594,11 +594,13 @@ def test_stopping_finishes_what_is_being_stored_and_gives_up_what_waits(world: W
     run(story())
 
 
-def test_a_database_that_was_never_migrated_stops_the_start(tmp_path: Path) -> None:
+def test_a_database_that_is_not_there_or_was_never_migrated_stops_the_start(tmp_path: Path) -> None:
     async def story() -> None:
-        loader = Loader(tmp_path / "new.db", RULES, MACHINE, on_activated=lambda _: None)
-        with pytest.raises(StoreUnavailable, match="database"):
-            await loader.start()
+        connect(tmp_path / "empty.db", create=True).close()
+        for name, reason in (("missing.db", "cannot be opened"), ("empty.db", "no such table")):
+            loader = Loader(tmp_path / name, RULES, MACHINE, on_activated=lambda _: None)
+            with pytest.raises(StoreUnavailable, match=reason):
+                await loader.start()
 
     run(story())
 
