@@ -7,7 +7,9 @@ import os
 import random
 import resource
 import signal
+import sys
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from multiprocessing import get_context
@@ -480,6 +482,59 @@ def test_a_killed_small_loader_is_replaced_and_holds_nobody_up(world: World) -> 
             world.nothing_left()
 
     run(story())
+
+
+SERVICE = """
+import asyncio, sys
+from dialer.core.intake import IntakeRules
+from dialer.core.playbook import Machine
+from scheduler.loading import Loader
+
+async def serve():
+    loader = Loader(sys.argv[1], IntakeRules(), Machine({"pbx": None}), on_activated=lambda _: None)
+    await loader.start()
+    print(*loader.pids.values(), flush=True)
+    await loader.submit(1, "campaign", open(sys.argv[2], "rb"), None)
+
+if __name__ == "__main__":
+    asyncio.run(serve())
+"""
+
+
+def test_when_the_whole_service_is_killed_its_loaders_end_and_the_next_start_finds_all_or_nothing(world: World) -> None:
+    async def story() -> None:
+        script, body = world.path.with_name("service.py"), world.path.with_name("body.json")
+        script.write_text(SERVICE)
+        body.write_bytes(campaign(LONG))
+        service = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(script),
+            str(world.path),
+            str(body),
+            stdout=PIPE,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+        assert service.stdout is not None
+        pids = [int(pid) for pid in (await service.stdout.readline()).split()]
+        await becomes(lambda: world.one("SELECT count(*) FROM call") > 0)
+        service.kill()
+        await service.wait()
+        async with world.loader() as loader:
+            world.nothing_left()
+            assert world.one("SELECT count(*) FROM campaign") == world.one("SELECT count(*) FROM call") == 0
+            assert (await submit(loader, campaign(2))).status == 202
+            await becomes(lambda: not any(running(pid) for pid in pids))
+            world.nothing_left()
+
+    run(story())
+
+
+def running(pid: int) -> bool:
+    try:
+        # An orphan may stay a zombie where nobody reaps it.
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def half_done(world: World, status: str) -> None:
