@@ -110,15 +110,19 @@ def run() -> int:
     if not console.is_terminal:
         console.width = _WIDTH
     folder = Path(tempfile.mkdtemp(prefix="dialer-demo-"))
-    good = False
+    keep = True
     try:
         with _stage(console, folder) as (lab, server):
             good = _play(console, folder, lab, server)
+        keep = not good
+    except KeyboardInterrupt:
+        keep = False
+        raise
     finally:
-        if good:
-            shutil.rmtree(folder, ignore_errors=True)
-        else:
+        if keep:
             console.print(f"\nThe files of this run, the server's log among them, are in {folder}", markup=False)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
     if good:
         _farewell(console)
     return 0 if good else 1

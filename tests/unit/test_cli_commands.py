@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dialer.check import Finding, Grade
 from dialer.cli import main
 
 
@@ -162,6 +163,26 @@ def test_a_file_that_is_no_database_is_named(run: Run, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "is not a database" in done.stderr
+
+
+def test_check_ends_with_1_when_anything_fails(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    findings = [Finding(Grade.OK, "database", "fine"), Finding(Grade.WARNING, "media", "none")]
+
+    async def examine(_: object) -> list[Finding]:
+        return findings
+
+    monkeypatch.setattr("dialer.check.examine", examine)
+    done = run("check")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert [line[:6] for line in done.stderr.splitlines()] == ["ok    ", "ok    ", "warn  "]
+    findings.append(Finding(Grade.FAILED, "trunk pbx", "no answer"))
+    done = run("check")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "FAIL  trunk pbx: no answer"
+    monkeypatch.setenv("DIALER_API__PORT", "x")
+    done = run("check")
+    assert done.returncode == 1
+    assert done.stderr == "FAIL  configuration: api.port: must be a whole number (set by DIALER_API__PORT)\n"
 
 
 def test_the_database_is_migrated_and_checked(run: Run, tmp_path: Path) -> None:
