@@ -18,7 +18,7 @@ from sip.lab.flows import Flow, SipPorts, host_port
 from sip.lab.guard import Auth, Guard, Headers, Registrar, refusal_of
 from sip.lab.log import Entry, Event, Instant, LabLog, Reason, RtpCounts, Subject
 from sip.lab.media import Recording, RtpPulse
-from sip.lab.transactions import InviteReplies, Lingering, transaction_key
+from sip.lab.transactions import InviteReplies, Key, Lingering, transaction_key
 from sip.sdp import CONTENT_TYPE
 from sip.wire import Message, Request, Response, respond
 
@@ -191,14 +191,7 @@ class Lab:
         subject = subject_of(request, flow)
         merged_key = ("merged", request.call_id, request.from_.tag, str(request.cseq[0]))
         call = self._calls.get((request.call_id, request.to.tag))
-        refusal = refusal_of(request)
-        if request.to.tag:
-            in_order = call is not None and call.takes_in_order(request)
-            refusal = refusal or (None if in_order else (500, ()) if call else (481, ()))
-        elif self._invites.get(merged_key):
-            refusal = (482, ())  # the same request by another way (8.2.2.2)
-        if refusal is None and call is None and self._guard:
-            refusal = self._guard.challenge(request, received.monotonic)
+        refusal = self._refusal(request, call, merged_key, received)
         if refusal:
             self.note("challenged" if refusal[0] in {401, 407} else "refused", subject, received, status=refusal[0])
             self._answer(request, flow, *refusal)
@@ -206,9 +199,21 @@ class Lab:
             self._invites.put(key, call.reinvited(request, flow, received))
             self._invites.retire(key)
         else:
-            self._begin(
-                LabCall(self, request, flow, subject, self._plan_of(subject, received), (key, merged_key)), received
-            )
+            plan = self._plan_of(subject, received)
+            self._begin(LabCall(self, request, flow, subject, plan, (key, merged_key)), received)
+
+    def _refusal(
+        self, request: Request, call: LabCall | None, merged_key: Key, received: Instant
+    ) -> tuple[int, Headers] | None:
+        if refusal := refusal_of(request):
+            return refusal
+        if request.to.tag:
+            if call is None:
+                return 481, ()
+            return None if call.takes_in_order(request) else (500, ())
+        if self._invites.get(merged_key):
+            return 482, ()  # the same request by another way (8.2.2.2)
+        return self._guard.challenge(request, received.monotonic) if self._guard else None
 
     def _begin(self, call: LabCall, received: Instant) -> None:
         self.note("invite", call.subject, received)
