@@ -31,7 +31,8 @@ class Timer(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class LiveAttempt:
-    """Mutable, owned by `Dispatch`. `trunk_index` is the trunk of the route in use; `rounds` technical retries were spent.
+    """Mutable, owned by `Dispatch`. `trunk_index` is the trunk of the route in use; `rounds` technical retries were spent;
+    `retry_after_s` is the longest wait that a trunk has asked for in this round.
 
     `anchor` is what the recall ladder counts from. `stored`: its latest INVITE is on disk and may leave.
     """
@@ -47,6 +48,7 @@ class LiveAttempt:
     state: State = State.ARMED
     trunk_index: int = 0
     rounds: int = 0
+    retry_after_s: float = 0.0
     invites: int = 1
     stored: bool = False
     leg: LegId | None = None
@@ -97,12 +99,14 @@ class LiveAttempt:
         if not classify(self.evidence(end)).another_invite:
             return None
         route = self.lane.route
+        self.retry_after_s = max(self.retry_after_s, end.retry_after_s or 0)
         if self.trunk_index + 1 < len(route):
             self.trunk_index += 1
             return route[self.trunk_index], 0.0
-        if self.rounds >= len(TECHNICAL_RETRY_SECONDS) or (end.retry_after_s or 0) > RETRY_AFTER_MAX_SECONDS:
+        if self.rounds >= len(TECHNICAL_RETRY_SECONDS) or self.retry_after_s > RETRY_AFTER_MAX_SECONDS:
             return None
-        pause = max(TECHNICAL_RETRY_SECONDS[self.rounds], float(end.retry_after_s or 0))
+        pause = max(TECHNICAL_RETRY_SECONDS[self.rounds], self.retry_after_s)
+        self.retry_after_s = 0.0
         self.rounds += 1
         self.trunk_index = 0
         return route[0], pause

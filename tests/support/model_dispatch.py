@@ -25,11 +25,23 @@ from dialer.core.effects import Dial, HangUp, PlayAudio
 from dialer.core.events import Answered, EndedBy, InviteSent, LegEnded, LegEvent, LegLost, LegRefused, PlayEnded, Rang
 from dialer.core.model import CallId, Campaign, CampaignId, CampaignStatus, Disposition, LegId, Trunk, WallMs
 from dialer.core.pacing import TOLERANCE_SECONDS
+from dialer.ports import StoreUnavailable
 from tests.support.clock import FakeClock
 from tests.support.fake_store import FakeStore
 
 NEVER_AGAIN = {Disposition.ANSWERED, Disposition.INVALID_NUMBER, Disposition.SUPPRESSED, Disposition.CANCELLED}
 HOLD_SECONDS = 1.01
+PAUSES = (5, 15, 45)
+FINAL = {
+    (486, False): Disposition.BUSY,
+    (486, True): Disposition.BUSY,
+    (404, False): Disposition.INVALID_NUMBER,
+    (404, True): Disposition.INVALID_NUMBER,
+    (603, False): Disposition.DECLINED,
+    (603, True): Disposition.DECLINED,
+    (480, False): Disposition.UNREACHABLE,
+    (480, True): Disposition.NO_ANSWER,
+}
 INSTANT = 1e-6
 
 
@@ -47,6 +59,7 @@ class Leg:
     phone: str
     trunk: str
     dialed_at: WallMs
+    since: float
     sent: bool = False
     rang: bool = False
     answered: bool = False
@@ -56,13 +69,21 @@ class Leg:
 
 @dataclass(slots=True)
 class Line:
-    """What the judge knows of a call's attempt under way. `invite` is the one on disk that may leave."""
+    """What the judge knows of a call's attempt under way. `invite` is the one on disk that may leave.
+
+    `retry` is the trunk and the time of the technical retry that follows, if one does; `verdict` the only word for it.
+    """
 
     number: int
     due_at: WallMs
     fires: list[WallMs]
     decided_at: float
     invite: str
+    trunk: str
+    rounds: int = 0
+    retry: tuple[str, float] | None = None
+    retry_after: int = 0
+    verdict: Disposition | None = None
     rang: bool = False
     answered: bool = False
     lost: bool = False
@@ -83,6 +104,7 @@ class Judge:
     departures: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     first_departure: dict[CampaignId, tuple[float, float]] = field(default_factory=dict)
     finished: dict[CallId, int] = field(default_factory=lambda: defaultdict(int))
+    status: dict[CampaignId, CampaignStatus] = field(default_factory=dict)
     cancelled_calls: set[CallId] = field(default_factory=set)
     due: dict[CallId, WallMs] = field(default_factory=dict)
     invites: set[str] = field(default_factory=set)
@@ -129,6 +151,12 @@ class Judge:
                 self._commit_armed(change)
             case AttemptRetried():
                 line = self.lines[change.call]
+                status = self.status[self.campaign_of(change.call).id]
+                assert status is CampaignStatus.RUNNING, "a technical retry of a campaign that does not dial"
+                assert line.retry is not None
+                assert change.trunk == line.retry[0], "a technical retry on another trunk than the route says"
+                assert self._decided[change.call, change.number] >= line.retry[1] - ARM_AHEAD_SECONDS - INSTANT
+                line.trunk, line.retry = change.trunk, None
                 assert self._leg_of(change.call) is None, "a technical retry beside a leg"
                 assert not line.rang, "a technical retry for a phone that rang"
                 assert not line.answered
@@ -150,6 +178,7 @@ class Judge:
             case CallFinished():
                 self._commit_finished(change)
             case CampaignMoved():
+                self.status[change.campaign] = change.status
                 if change.status is CampaignStatus.CANCELLED:
                     campaign = self.store.campaigns[change.campaign].campaign
                     for call in range(campaign.first_call, campaign.first_call + campaign.size):
@@ -158,6 +187,8 @@ class Judge:
     def _commit_armed(self, change: AttemptArmed) -> None:
         call, campaign = change.call, self.store.campaigns[change.campaign].campaign
         phone = self.store.calls[call].phone
+        status = self.status[change.campaign]
+        assert status is CampaignStatus.RUNNING, "an attempt of a campaign that does not dial"
         assert call not in self.lines, "two attempts of one call"
         assert not self.finished[call], "an attempt of a call that is finished"
         assert call not in self.cancelled_calls, "an attempt of a cancelled call"
@@ -167,7 +198,12 @@ class Judge:
         assert change.fire_at >= change.due_at
         assert change.trunk in campaign.playbook.trunks
         self.lines[call] = Line(
-            change.number, change.due_at, [change.fire_at], self._decided[call, change.number], change.sip_call_id
+            change.number,
+            change.due_at,
+            [change.fire_at],
+            self._decided[call, change.number],
+            change.sip_call_id,
+            change.trunk,
         )
 
     def _commit_ended(self, change: AttemptEnded) -> None:
@@ -175,6 +211,7 @@ class Judge:
         assert self._leg_of(change.call) is None, "an attempt ended before its leg"
         assert (change.disposition is Disposition.ANSWERED) == (line.answered and not line.lost)
         assert not line.lost or change.disposition is Disposition.INTERRUPTED
+        assert line.verdict in {None, change.disposition}
         self._ended[change.call] = change, line
 
     def _recall_due(self, change: AttemptEnded, line: Line) -> set[WallMs]:
@@ -232,7 +269,7 @@ class Judge:
         assert all(leg.call != call for leg in self.legs.values()), "two legs of one call"
         assert all(leg.phone != order.number for leg in self.legs.values()), "two legs to one number"
         assert order.number == self.store.calls[call].phone
-        self.legs[order.leg] = Leg(order.leg, call, order.number, order.trunk, wall)
+        self.legs[order.leg] = Leg(order.leg, call, order.number, order.trunk, wall, now)
         assert self.armed.pop(call) == order.trunk
         trunk = self.trunks[order.trunk]
         assert sum(leg.trunk == order.trunk for leg in self.legs.values()) <= trunk.max_concurrent_calls
@@ -269,12 +306,53 @@ class Judge:
             case Rang():
                 leg.rang = line.rang = True
             case Answered():
+                if not leg.hung_up:
+                    leg.since = self.clock.mono
                 leg.answered = True
                 line.answered = line.answered or not leg.hung_up
             case LegLost():
                 line.lost = True
         if isinstance(event, LegEnded | LegRefused | LegLost):
             del self.legs[event.leg]
+        if isinstance(event, LegEnded | LegRefused):
+            self._expect_retry(leg, line, event)
+            line.verdict = None
+            if isinstance(event, LegEnded) and not leg.answered and not leg.hung_up:
+                line.verdict = FINAL.get((event.sip_status, leg.rang))
+
+    def _expect_retry(self, leg: Leg, line: Line, event: LegEnded | LegRefused) -> None:
+        """Where and when a technical retry would follow, if one does."""
+        now = self.clock.mono
+        if isinstance(event, LegRefused) and event.transient and not leg.hung_up:
+            line.retry = line.trunk, now + 0.5
+            return
+        route = [name for name in self.campaign_of(leg.call).playbook.trunks if name in self.trunks]
+        if isinstance(event, LegEnded):
+            line.retry_after = max(line.retry_after, event.retry_after_s or 0)
+        following = route.index(line.trunk) + 1
+        if following < len(route):
+            line.retry = route[following], now
+        elif line.rounds < len(PAUSES):
+            line.retry = route[0], now + max(PAUSES[line.rounds], line.retry_after)
+            line.rounds += 1
+            line.retry_after = 0
+        else:
+            line.retry = None
+
+    def hung_up(self, id_: LegId, *, ordered: bool) -> None:
+        leg = self.legs[id_]
+        assert not leg.hung_up, "hung up twice"
+        leg.hung_up = True
+        if not leg.answered and not ordered:
+            assert self.clock.mono >= self._limit(leg), "CANCEL before the ring timeout"
+
+    def _limit(self, leg: Leg) -> float:
+        playbook = self.campaign_of(leg.call).playbook
+        return leg.since + (playbook.max_call_seconds if leg.answered else playbook.ring_timeout_seconds)
+
+    def overdue(self) -> list[Leg]:
+        """Legs that ring or talk for longer than the playbook allows."""
+        return [leg for leg in self.legs.values() if not leg.hung_up and self.clock.mono > self._limit(leg) + 0.001]
 
     def crashed(self) -> None:
         """The process is gone, its workers with it: nothing is on the wire, and what was not stored never was."""
@@ -282,7 +360,7 @@ class Judge:
         self.armed.clear()
         self._decided.clear()
         for call, line in self.lines.items():
-            line.lost = True
+            line.lost, line.verdict = True, None
             if self.store.campaigns[self.campaign_of(call).id].status is not CampaignStatus.CANCELLED:
                 # That a person hung a live call up is known to the process only, until the leg's end.
                 self.cancelled_calls.discard(call)
@@ -301,19 +379,15 @@ class Judge:
 
     def left_behind(self) -> list[CallId]:
         """Calls that are due, that nothing stands in the way of, and that were not armed."""
-        taken = [leg.trunk for leg in self.legs.values()] + list(self.armed.values())
-        if len(taken) >= self.max_concurrent_calls:
+        if len(self.legs) + len(self.armed) >= self.max_concurrent_calls:
             return []
+        open_trunks = self._free()
         busy = {self.store.calls[call].phone for call in self.lines}
         behind = []
         for held in self.store.campaigns.values():
             if held.status not in {CampaignStatus.SCHEDULED, CampaignStatus.RUNNING}:
                 continue
-            free = [
-                name
-                for name in held.campaign.playbook.trunks
-                if name in self.trunks and taken.count(name) < self.trunks[name].max_concurrent_calls
-            ]
+            free = [name for name in held.campaign.playbook.trunks if name in open_trunks]
             if not free or not self.quiet(free[0]):
                 continue
             last = self.first_departure.get(held.campaign.id, (float("-inf"), 0.0))[0]
@@ -327,7 +401,22 @@ class Judge:
                 for call in map(CallId, range(held.campaign.first_call, held.campaign.first_call + held.campaign.size))
                 if self._waits(call, busy) and (staggered or self.store.calls[call].attempts)
             ]
+            behind += [
+                call
+                for call, line in self.lines.items()
+                if self._retry_waits(call, line) and self.campaign_of(call).id == held.campaign.id
+            ]
         return behind
+
+    def _retry_waits(self, call: CallId, line: Line) -> bool:
+        if line.retry is None or call in self.armed or self._leg_of(call) is not None:
+            return False
+        trunk, at = line.retry
+        return self.clock.mono > at + 0.001 and trunk in self._free() and self.quiet(trunk)
+
+    def _free(self) -> set[str]:
+        taken = [leg.trunk for leg in self.legs.values()] + list(self.armed.values())
+        return {name for name, trunk in self.trunks.items() if taken.count(name) < trunk.max_concurrent_calls}
 
     def _waits(self, call: CallId, busy: set[str]) -> bool:
         row = self.store.calls[call]
@@ -354,12 +443,14 @@ class Rig:
         self.judge = Judge(
             self.store, self.clock, {trunk.name: trunk for trunk in trunks}, max_concurrent_calls, min_recall_gap_ms
         )
-        self.disk_works = True
+        self.fault = False
         self.turns = 0
         self.arm_order: list[tuple[CampaignId, CallId]] = []
         self._pending: list[Change] = []
         self._pending_since = 0.0
         self._known_offset = 0.0
+        self._tried_at = 0.0
+        self._ordered = False
         self.dispatch = Dispatch(trunks, self.limits, self.clock.now())
 
     # Orders
@@ -379,19 +470,25 @@ class Rig:
 
     def cancel(self, campaign: CampaignId) -> None:
         self.dispatch.cancel(campaign, self.clock.now())
+        self._ordered = True
         self.turn()
+        self._ordered = False
 
     def cancel_call(self, call: CallId) -> None:
         """As the engine does it: on disk before and after, so that the record and the core agree."""
         self._gather()
         self._commit()
+        if self.fault:
+            return
         record = self.store.call(call)
         if not record.finished:
             self.judge.cancelled_calls.add(call)
         self.dispatch.cancel_call(record, self.clock.now())
         self._gather()
         self._commit()
+        self._ordered = True
         self.turn()
+        self._ordered = False
 
     # Time
 
@@ -403,7 +500,7 @@ class Rig:
             self._known_offset = offset
             self.dispatch.clock_stepped(now)
         self.dispatch.poll(now)
-        if self.disk_works:
+        if not self.fault:
             for due_at, call in list(self.store.due_timers(WallMs(now.wall + round(ARM_AHEAD_SECONDS * 1000)))):
                 self.dispatch.due(due_at, call, now)
             for _ in range(100):
@@ -420,9 +517,11 @@ class Rig:
     def next_turn(self) -> float | None:
         """When the engine would come back."""
         now = self.clock.now()
-        times: list[float | None] = [self.dispatch.next_wake(now, dialing=self.disk_works)]
+        times: list[float | None] = [self.dispatch.next_wake(now, dialing=not self.fault)]
         timer = self.store.next_timer()
-        if self.disk_works:
+        if self.fault:
+            times.append(self._tried_at + 0.25)
+        else:
             times.append(None if timer is None else now.mono_of(timer) - ARM_AHEAD_SECONDS)
             times.append(self._pending_since + 0.01 if self._pending else None)
         return min((at for at in times if at is not None), default=None)
@@ -506,7 +605,8 @@ class Rig:
 
     def crash(self) -> None:
         """kill -9, and a new process that finds what was stored."""
-        self._pending.clear()
+        self._pending = []
+        self.fault = False
         self.judge.crashed()
         self.store.reopen()
         self._boot()
@@ -515,7 +615,9 @@ class Rig:
         now = self.clock.now()
         self.dispatch.drain(now)
         self.dispatch.hang_up_all(now)
+        self._ordered = True
         self._carry_out()
+        self._ordered = False
         self._gather()
         for leg in list(self.judge.legs.values()):
             assert leg.hung_up, "draining forgot a leg"
@@ -548,7 +650,7 @@ class Rig:
     def run_to_the_end(self, seed: int, patience: int = 4000) -> None:
         """Let everything happen that is under way or due; every call must come to its final state."""
         dice = Random(seed)
-        self.disk_works = True
+        self.store.refuse = None
         self.turn()
         for held in list(self.store.campaigns.values()):
             if held.status is CampaignStatus.PAUSED:
@@ -566,6 +668,7 @@ class Rig:
         assert all(held.status in ended for held in self.store.campaigns.values())
         assert self.dispatch.live == 0
         assert self.dispatch.pacing.taken == 0
+        assert len(self.dispatch._lanes) == 0, "a campaign that is over still takes memory"
 
     def check(self) -> None:
         """What holds between any two things that happen."""
@@ -578,7 +681,8 @@ class Rig:
     # Inside
 
     def _expect_nothing_left_behind(self) -> None:
-        if self.disk_works and not self._pending:
+        assert not self.judge.overdue(), "a leg rings or talks for longer than its playbook allows"
+        if not self.fault and not self._pending:
             behind = self.judge.left_behind()
             assert not behind, f"calls {behind} are due, nothing stands in their way, and nobody is going to dial them"
 
@@ -591,10 +695,15 @@ class Rig:
         self._pending += taken
 
     def _commit(self) -> None:
-        if not self.disk_works:
+        batch = self._pending
+        self._tried_at = self.clock.mono
+        try:
+            self.store.apply(batch)
+        except StoreUnavailable:
+            self.fault = True
             return
-        batch, self._pending = self._pending, []
-        self.store.apply(batch)
+        self.fault = False
+        self._pending = []
         self.judge.committed(batch)
         self.dispatch.stored()
 
@@ -604,7 +713,6 @@ class Rig:
                 case Dial():
                     self.judge.dial(effect)
                 case HangUp(leg):
-                    assert not self.judge.legs[leg].hung_up, "hung up twice"
-                    self.judge.legs[leg].hung_up = True
+                    self.judge.hung_up(leg, ordered=self._ordered)
                 case PlayAudio(leg, token, _):
                     self.judge.legs[leg].playing = token
