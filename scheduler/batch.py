@@ -118,7 +118,9 @@ class Batch:
         if p.moved:
             # Apart from the counts: naming `status` in an UPDATE makes SQLite rewrite the index of active campaigns.
             self._connection.execute(_STATUS, (p.status, p.ended_at, p.id))
-        self._connection.executemany(_OUTCOME, [(p.id, disposition, n) for disposition, n in p.outcomes.items() if n])
+        outcomes = [(p.id, disposition, n) for disposition, n in p.outcomes.items() if n]
+        if outcomes:
+            self._connection.executemany(_OUTCOME, outcomes)
 
     def _each(self, sql: str, rows: Sequence[tuple[Any, ...]], refusal: str) -> None:
         """Execute once for each row, every one of which must change exactly one row of the database."""
@@ -127,7 +129,9 @@ class Batch:
             raise ValueError(f"{refusal} ({len(rows) - changed} of {len(rows)} changes of this kind)")
 
     def _drop_timers(self, calls: Iterable[CallId]) -> None:
-        self._connection.executemany(_DROP_TIMER, [(call, call) for call in calls])
+        rows = [(call, call) for call in calls]
+        if rows:
+            self._connection.executemany(_DROP_TIMER, rows)
 
     def _armed(self, changes: list[AttemptArmed]) -> None:
         # Most first attempts never had a timer; one that was snoozed before has its campaign's cursor behind it.

@@ -32,7 +32,7 @@ class Wheel(Generic[Item]):
 
     def __init__(self) -> None:
         self._elapsed = 0  # the open second
-        self._live: dict[Item, tuple[int, int]] = {}
+        self._live: dict[Item, _Entry[Item]] = {}
         self._order = 0
         self._dead = 0  # entries of cancelled items, which stay filed until they are met or swept
         self._open: list[_Entry[Item]] = []
@@ -47,17 +47,18 @@ class Wheel(Generic[Item]):
 
     def __iter__(self) -> Iterator[tuple[int, Item]]:
         """Every item with its due time, in no order."""
-        return ((due, item) for item, (due, _) in self._live.items())
+        return ((entry[0], entry[2]) for entry in self._live.values())
 
     def __contains__(self, item: Item) -> bool:
         return item in self._live
 
     def schedule(self, due: int, item: Item) -> None:
         """Put `item` in, due at `due`; an item that is in already moves there, behind others of the same `due`."""
-        self.cancel(item)
+        if item in self._live:
+            self.cancel(item)
         self._order += 1
-        self._live[item] = (due, self._order)
-        self._file((due, self._order, item))
+        self._live[item] = entry = (due, self._order, item)
+        self._file(entry)
         if self._deadline_known and (self._deadline is None or due < self._deadline):
             self._deadline = due
 
@@ -79,15 +80,17 @@ class Wheel(Generic[Item]):
         An item leaves the wheel when the iteration gives it: one that is not asked for stays in. Items that are
         scheduled during the iteration are given too when they are due.
         """
-        while True:
-            self._open_until(now // _SECOND)
-            entry = self._first_open()
-            if entry is None or entry[0] > now:
-                return
-            heappop(self._open)
-            del self._live[entry[2]]
+        self._open_until(now // _SECOND)
+        due_soon, live = self._open, self._live
+        while due_soon and due_soon[0][0] <= now:
+            entry = heappop(due_soon)
+            item = entry[2]
+            if live.get(item) is not entry:
+                self._dead -= 1
+                continue
+            del live[item]
             self._deadline_known = False
-            yield entry[0], entry[2]
+            yield entry[0], item
 
     def next_deadline(self) -> int | None:
         """The due time of the earliest item; None when the wheel is empty."""
@@ -180,7 +183,7 @@ class Wheel(Generic[Item]):
         return self._beyond[0][0]
 
     def _is_dead(self, entry: _Entry[Item]) -> bool:
-        return self._live.get(entry[2]) != (entry[0], entry[1])
+        return self._live.get(entry[2]) is not entry
 
     def _sweep(self) -> None:
         """File the living anew. One sweep is paid for by as many cancellations as there are items."""
@@ -190,6 +193,6 @@ class Wheel(Generic[Item]):
             self._occupied[level] = 0
             for slot in self._levels[level]:
                 slot.clear()
-        for item, (due, order) in self._live.items():
-            self._file((due, order, item))
+        for entry in self._live.values():
+            self._file(entry)
         self._dead = 0
