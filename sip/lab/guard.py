@@ -1,4 +1,4 @@
-"""Who may call, and how: the form of an INVITE, digest credentials, and the registrations that were accepted."""
+"""Who calls, and who may: the subject of an INVITE, its form of an INVITE, digest credentials, and the registrations that were accepted."""
 
 import hashlib
 import hmac
@@ -10,6 +10,8 @@ from typing import Final, Literal, NamedTuple
 
 from sip.digest import ALGORITHMS, Algorithm, digest_response, parse_digest
 from sip.grammar import Address, MalformedMessage, Uri
+from sip.lab.flows import Flow, host_port
+from sip.lab.log import Subject
 from sip.sdp import CONTENT_TYPE
 from sip.wire import Request
 
@@ -36,6 +38,14 @@ def refusal_of(request: Request) -> tuple[int, Headers] | None:
     if request.body and (content_type != CONTENT_TYPE or request.first("Content-Encoding")):
         return 415, (("Accept", CONTENT_TYPE),)
     return None
+
+
+def subject_of(request: Request, flow: Flow) -> Subject:
+    """Whom the entries about this request name."""
+    asserted = request.values("P-Asserted-Identity")
+    caller = Address.parse(asserted[0]).user if asserted else ""
+    number = Uri.parse(request.uri).user
+    return Subject(number, request.call_id, request.from_.user, caller, host_port(*flow.source))
 
 
 class Auth(NamedTuple):

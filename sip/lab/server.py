@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Self
 
-from sip.grammar import Address, MalformedMessage, Uri
+from sip.grammar import MalformedMessage
 from sip.lab.audio import CallAudio
 from sip.lab.behaviours import BEHAVIOURS, Behaviour, Plan, Repertoire
 from sip.lab.call import ALLOW, LabCall
-from sip.lab.flows import Flow, SipPorts, host_port
-from sip.lab.guard import Auth, Guard, Headers, Registrar, refusal_of
+from sip.lab.flows import Flow, SipPorts
+from sip.lab.guard import Auth, Guard, Headers, Registrar, refusal_of, subject_of
 from sip.lab.log import Entry, Event, Instant, LabLog, Reason, RtpCounts, Subject
 from sip.lab.media import Recording, RtpPulse
 from sip.lab.transactions import InviteReplies, Key, Lingering, transaction_key
@@ -276,14 +276,6 @@ class Lab:
         """Answer without keeping state (8.2.7): the same request gets the same tag."""
         tag = hashlib.sha256(f"{self._tag_secret}{request.via.branch}".encode("utf-8", "replace")).hexdigest()[:16]
         flow.send(respond(request, status, to_tag=tag, headers=headers))
-
-
-def subject_of(request: Request, flow: Flow) -> Subject:
-    """Whom the entries about this request name."""
-    asserted = request.values("P-Asserted-Identity")
-    caller = Address.parse(asserted[0]).user if asserted else ""
-    number = Uri.parse(request.uri).user
-    return Subject(number, request.call_id, request.from_.user, caller, host_port(*flow.source))
 
 
 async def serve(lab: Lab, on_ready: Callable[[Lab], None]) -> None:
