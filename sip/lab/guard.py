@@ -1,4 +1,4 @@
-"""Who calls, and who may: the subject of an INVITE, its form of an INVITE, digest credentials, and the registrations that were accepted."""
+"""Who calls, and who may: the subject and the form of an INVITE, digest credentials, accepted registrations."""
 
 import hashlib
 import hmac
