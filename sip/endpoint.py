@@ -17,10 +17,13 @@ log = logging.getLogger(__name__)
 
 CODECS: Final = ("PCMA/8000", "PCMU/8000", "G722/16000")  # telephone-event is always offered
 BRIDGE_HZ: Final = 8_000  # the line's own rate: G.711 needs no resampling
-_TRANSPORTS: Final = {
-    "udp": pj.PJSIP_TRANSPORT_UDP,
-    "tcp": pj.PJSIP_TRANSPORT_TCP,
-    "tls": pj.PJSIP_TRANSPORT_TLS,
+_TRANSPORTS: Final = {  # by the word in the URI and whether the address is IPv6
+    ("udp", False): pj.PJSIP_TRANSPORT_UDP,
+    ("tcp", False): pj.PJSIP_TRANSPORT_TCP,
+    ("tls", False): pj.PJSIP_TRANSPORT_TLS,
+    ("udp", True): pj.PJSIP_TRANSPORT_UDP6,
+    ("tcp", True): pj.PJSIP_TRANSPORT_TCP6,
+    ("tls", True): pj.PJSIP_TRANSPORT_TLS6,
 }
 STRANGERS: Final = 16  # places beside our legs, for incoming calls until they are rejected
 REGISTER_SECONDS: Final = 300
@@ -92,11 +95,6 @@ class Endpoint:
             self._stack.codecSetPriority(codec.codecId, 0 if wanted is None else 255 - wanted)
         return self
 
-    @property
-    def version(self) -> str:
-        """pjproject's version."""
-        return str(self._stack.libVersion().full)
-
     def _configuration(self) -> pj.EpConfig:
         config = pj.EpConfig()
         config.uaConfig.threadCnt = 0
@@ -126,11 +124,11 @@ class Endpoint:
             if kind == "tls":
                 config.tlsConfig.verifyServer = True
                 config.tlsConfig.CaListFile = ssl.get_default_verify_paths().cafile or ""
-            self._transports[key] = self._stack.transportCreate(_TRANSPORTS[kind], config)
+            self._transports[key] = self._stack.transportCreate(_TRANSPORTS[kind, ":" in local_address], config)
         return self._transports[key]
 
     def set_trunk(self, order: SetTrunk) -> None:
-        """Make or change a trunk's account. Raises pj.Error and ValueError."""
+        """Make or change a trunk's account. Raises pj.Error and UnfitForSip."""
         target = order.trunk.target
         config = self._account_configuration(order, target)
         known = self._accounts.get(order.trunk.name)

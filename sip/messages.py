@@ -33,7 +33,6 @@ class Begin:
     `sip_port` 0 lets the kernel choose. RTP ports are `rtp_port` to `rtp_port + rtp_ports - 1`, of this worker alone.
     """
 
-    index: int
     sip_port: int
     rtp_port: int
     rtp_ports: int
@@ -97,14 +96,6 @@ class Retire:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """The worker's stack is up."""
-
-    pid: int
-    version: str
-
-
-@dataclass(frozen=True, slots=True)
 class Pong:
     """`places` are taken in the stack (legs, and ended ones whose peer has not confirmed); `dialed` since the start."""
 
@@ -125,14 +116,22 @@ class RegistrationChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class TrunkFailed:
+    """A `SetTrunk` could not be carried out (a port that is taken, an address that is gone); dialing on it is refused."""
+
+    trunk: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
-    """The worker could not start, or met what it cannot work with; it leaves after this."""
+    """The worker's stack did not start; it leaves after this."""
 
     reason: str
 
 
 Command = Begin | SetTrunk | Dial | HangUp | Play | Ping | Retire
-Report = Ready | Pong | RegistrationChanged | Failed | LegEvent
+Report = Pong | RegistrationChanged | TrunkFailed | Failed | LegEvent
 Message = Command | Report
 
 
@@ -220,7 +219,7 @@ def _record_reader(kind: type) -> _Reader:
 
 _KINDS: Final[tuple[type, ...]] = (
     *(Begin, SetTrunk, Dial, HangUp, Play, Ping, Retire),
-    *(Ready, Pong, RegistrationChanged, Failed),
+    *(Pong, RegistrationChanged, TrunkFailed, Failed),
     *(InviteSent, Rang, Answered, LegEnded, LegRefused, LegLost, PlayEnded),
 )
 _READERS: Final[dict[str, _Reader]] = {kind.__name__: _record_reader(kind) for kind in _KINDS}

@@ -1,6 +1,7 @@
 """The SIP floor as the engine sees it: `CallControl` over supervised worker processes."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +13,7 @@ from dialer.core.events import LegEnded, LegEvent, LegLost, LegRefused, PlayEnde
 from dialer.core.model import LegId, WallMs
 from dialer.ports import DialOrder
 from sip.facts import BuildFacts, StackUnusable, probe
-from sip.messages import Begin, Dial, HangUp, Message, Play, Ready, RegistrationChanged, SetTrunk
+from sip.messages import Begin, Dial, HangUp, Message, Play, RegistrationChanged, SetTrunk, TrunkFailed
 from sip.plan import plan_pool
 from sip.process import WorkerProcess
 from sip.resolve import Way, find_way
@@ -72,12 +73,13 @@ class WorkerPool:
         self._supervisor: Supervisor | None = None
         self._ways: dict[str, Way] = {}
         self._unresolved: dict[str, str] = {}
+        self._failed_trunks: dict[str, str] = {}
         self._registered = {trunk.name: False for trunk in trunks if trunk.register}
         self._registrar: WorkerProcess | None = None
         self._carriers: dict[LegId, WorkerProcess] = {}
         self._receive: Callable[[LegEvent], None] = lambda _: None
         self._state_changed: Callable[[], None] = lambda: None
-        self._first_up = asyncio.Event()
+        self._first_news = asyncio.Event()
         self._resolving: asyncio.Task[None] | None = None
 
     # Life
@@ -104,13 +106,13 @@ class WorkerPool:
             changed=self._changed,
         )
         self._supervisor.grow()
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_SECONDS):
-                await self._first_up.wait()
-        except TimeoutError:
+                await self._first_news.wait()
+        if not self._supervisor.up():
             fault = self._supervisor.last_fault or f"no worker is up after {START_SECONDS:g} s"
             await self._supervisor.stop(0, 0)
-            raise StackUnusable(fault) from None
+            raise StackUnusable(fault)
         self._resolving = asyncio.create_task(self._keep_resolving())
 
     async def stop(self, drain_seconds: float) -> None:
@@ -126,7 +128,6 @@ class WorkerPool:
     def _begin(self, slot: int) -> Begin:
         plan = self._running.plan
         return Begin(
-            index=slot,
             sip_port=self._port + slot if self._port else 0,
             rtp_port=plan.rtp_port(slot),
             rtp_ports=plan.rtp_ports,
@@ -157,7 +158,8 @@ class WorkerPool:
             await asyncio.sleep(RESOLVE_SECONDS)
             before = dict(self._ways)
             await self._resolve()
-            moved = {name for name, way in self._ways.items() if before.get(name) != way}
+            moved = {name for name, way in self._ways.items() if before.get(name) != way} | self._failed_trunks.keys()
+            self._failed_trunks.clear()  # those that fail again say so again
             for worker in self._running.up():
                 for order in self._orders_for(worker, moved):
                     worker.send(order)
@@ -239,8 +241,10 @@ class WorkerPool:
                     )
                 self._registered[trunk] = registered
                 self._state_changed()
-            case Ready(_, version):
-                log.debug("worker %d runs pjproject %s", worker.pid, version)
+            case TrunkFailed(trunk, reason):
+                log.error("worker %d: trunk %s: %s", worker.pid, trunk, reason)
+                self._failed_trunks[trunk] = reason
+                self._state_changed()
             case LegEnded(leg) | LegRefused(leg):
                 self._carriers.pop(leg, None)
                 self._running.leg_ended(worker, leg)
@@ -264,8 +268,8 @@ class WorkerPool:
         self._state_changed = changed
 
     def _changed(self) -> None:
-        if self._supervisor is not None and self._supervisor.up():
-            self._first_up.set()
+        if self._supervisor is not None and (self._supervisor.up() or self._supervisor.last_fault):
+            self._first_news.set()
         self._choose_registrar()
         self._state_changed()
 
@@ -274,6 +278,7 @@ class WorkerPool:
         supervisor = self._supervisor
         up = len(supervisor.up()) if supervisor else 0
         problems = list(self._unresolved.values())
+        problems += [f"trunk {name}: {reason}" for name, reason in self._failed_trunks.items()]
         problems += [f"trunk {name} is not registered" for name, well in self._registered.items() if not well]
         if not up:
             problems.append("no SIP worker is up" + (f": {supervisor.last_fault}" if supervisor else ""))

@@ -7,6 +7,7 @@ closes, the main process is gone: every call is ended properly, so that nobody i
 import gc
 import logging
 import os
+import resource
 import select
 import signal
 import socket
@@ -31,10 +32,10 @@ from sip.messages import (
     Ping,
     Play,
     Pong,
-    Ready,
     Report,
     Retire,
     SetTrunk,
+    TrunkFailed,
     decode,
     encode,
 )
@@ -67,7 +68,6 @@ class Worker:
         if self._endpoint.wait_descriptor is not None:
             self._poll.register(self._endpoint.wait_descriptor, select.POLLIN)
         self._poll.register(channel, select.POLLIN)
-        self._report(Ready(os.getpid(), self._endpoint.version))
 
     def run(self) -> None:
         """Until told to leave, or left alone, and every leg has ended."""
@@ -119,7 +119,7 @@ class Worker:
                     self._endpoint.set_trunk(command)
                 except (pj.Error, UnfitForSip) as fault:
                     reason = fault.reason if isinstance(fault, pj.Error) else str(fault)
-                    self._report(Failed(f"trunk {command.trunk.name}: {reason}"))
+                    self._report(TrunkFailed(command.trunk.name, reason))
             case Retire(hang_up):
                 self._leave(hang_up=hang_up)
 
@@ -197,6 +197,9 @@ def main() -> None:
     # The pool says when to leave: a signal to the whole group must not cut calls short.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    # Two descriptors a call, and one for each file that plays: the usual soft limit of 1,024 ends at 400 calls.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # Objects of the stack must die on this thread and outside callbacks: by their count alone, never by a collection.
     gc.disable()
     if sys.argv[1] == "facts":

@@ -4,13 +4,16 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dialer.core.events import Answered, LegEnded, LegLost, LegRefused, Rang
 from dialer.core.model import LegId
+from sip import supervisor
 from sip.facts import BuildFacts, StackUnusable, probe
 from sip.plan import PlanImpossible
 from sip.pool import WorkerPool
@@ -22,13 +25,17 @@ ONE, TWO = LegId(1), LegId(2)
 ROOT = Path(__file__).resolve().parents[2]
 
 
-async def _until_up(pool: WorkerPool, workers: int, seconds: float = 15) -> None:
+async def _until(pool: WorkerPool, true: Callable[[], bool], seconds: float = 15) -> None:
     changed = asyncio.Event()
     pool.on_state(changed.set)
     async with asyncio.timeout(seconds):
-        while pool.state().workers_up < workers:
+        while not true():
             changed.clear()
             await changed.wait()
+
+
+async def _until_up(pool: WorkerPool, workers: int) -> None:
+    await _until(pool, lambda: pool.state().workers_up >= workers)
 
 
 def _pid_of(pool: WorkerPool, leg: LegId) -> int:
@@ -168,3 +175,39 @@ async def test_a_pool_that_cannot_work_says_why(tmp_path: Path) -> None:
     )
     with pytest.raises(PlanImpossible, match="rtp_port_min 10000"):
         await narrow.start()
+
+
+@async_test
+async def test_a_worker_that_has_done_its_share_leaves_after_its_last_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "RECYCLE_CALLS", {True: 1, False: 1})
+    async with FarEnd() as far, pool_to(trunk_to(far.port), max_concurrent_calls=4, workers=1) as (pool, events):
+        pool.dial(ONE, order())
+        invite = await far.talking()
+        await events.wait(Answered, ONE)
+        old = _pid_of(pool, ONE)
+
+        def replaced() -> bool:
+            workers = pool._running.workers.values()
+            return any(worker.pid == old and worker.retiring for worker in workers) and any(
+                worker.up and worker.pid != old for worker in workers
+            )
+
+        await _until(pool, replaced)
+        pool.dial(TWO, order())
+        far.reply(await far.request("INVITE"), 486)
+        assert isinstance(await events.over(TWO), LegEnded)
+        assert events.kinds(ONE)[-1] == "Answered"
+        far.hang_up(invite)
+        assert isinstance(await events.over(ONE), LegEnded)
+        await _until(pool, lambda: old not in {worker.pid for worker in pool._running.workers.values()})
+
+
+@async_test
+async def test_a_port_that_is_taken_is_told_as_the_trunks_problem() -> None:
+    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        async with pool_to(trunk_to(5060), max_concurrent_calls=2, workers=1, port=port) as (pool, events):
+            assert any("trunk far: " in problem and "in use" in problem for problem in pool.state().problems)
+            pool.dial(ONE, order())
+            assert isinstance(await events.over(ONE), LegRefused)
