@@ -42,5 +42,7 @@ def run(*, host: str, port: int, log: Path | None, pace: float) -> None:
     try:
         lab = Lab(host=host, port=port, pace=pace, log_file=log, on_entry=on_entry)
         asyncio.run(serve(lab, on_ready))
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise Refused(f"{error.filename or f'{host}:{port}'}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise Refused(f"{host}: {error}") from error

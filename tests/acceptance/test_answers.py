@@ -34,7 +34,9 @@ def test_an_immediate_campaign_is_answered_with_exactly_these_keys(client: Clien
 
 
 def test_a_scheduled_campaign_is_answered_in_the_scheduled_form(client: Client, playbook: str) -> None:
-    answer = post(client, playbook_id=playbook, contacts=[*ONE, {"phone": "+34600000302"}], launch_at="2031-03-01T10:00")
+    answer = post(
+        client, playbook_id=playbook, contacts=[*ONE, {"phone": "+34600000302"}], launch_at="2031-03-01T10:00"
+    )
     assert answer.status_code == 202
     body = answer.json()
     UUID(body.pop("campaign_id"))
@@ -119,7 +121,9 @@ def test_a_contact_without_a_phone_is_refused_to_the_letter(client: Client, play
     assert [(d["index"], d["field"]) for d in answer.json()["details"]] == [(1, "phone")]
 
 
-@pytest.mark.parametrize("phone", ["600", "+0600000001", "call me", "+346000000011111111", "+34600;000001", "+34\r\n600"])
+@pytest.mark.parametrize(
+    "phone", ["600", "+0600000001", "call me", "+346000000011111111", "+34600;000001", "+34\r\n600"]
+)
 def test_a_phone_that_is_no_number_is_refused_with_its_place(client: Client, playbook: str, phone: str) -> None:
     answer = post(client, playbook_id=playbook, contacts=[*ONE, {"phone": phone}])
     assert answer.status_code == 400
@@ -127,7 +131,7 @@ def test_a_phone_that_is_no_number_is_refused_with_its_place(client: Client, pla
 
 
 def test_all_faulty_contacts_are_listed_and_nothing_is_stored(client: Client, playbook: str) -> None:
-    before = client.http.get("/campaign").json()["items"]
+    before = [item["id"] for item in client.http.get("/campaign").json()["items"]]
     contacts = [
         {"phone": "+34600000101", "timezone": "Mars/Olympus"},
         {"phone": "x"},
@@ -140,7 +144,7 @@ def test_all_faulty_contacts_are_listed_and_nothing_is_stored(client: Client, pl
     places = [(d["index"], d["field"]) for d in answer.json()["details"]]
     assert places == [(0, "timezone"), (1, "phone"), (2, "first_name"), (3, "custom_fields")]
     assert all(d["reason"] for d in answer.json()["details"])
-    assert client.http.get("/campaign").json()["items"] == before
+    assert [item["id"] for item in client.http.get("/campaign").json()["items"]] == before
 
 
 @pytest.mark.parametrize(

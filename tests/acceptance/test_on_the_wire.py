@@ -1,6 +1,7 @@
 """What the called side sees of a running server: pace, recalls, trunks, times. The lab's log is the judge."""
 
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -24,8 +25,10 @@ def serving(folder: Path, trunks: dict[str, Any], **sections: Any) -> Iterator[t
     dialer.run("db", "migrate")
     try:
         client = dialer.start().account()
-        yield dialer, client
-        client.close()
+        try:
+            yield dialer, client
+        finally:
+            client.close()
     finally:
         dialer.stop()
 
@@ -106,10 +109,10 @@ def test_two_accounts_take_fair_turns(tmp_path: Path) -> None:
             lab.wait_for("invite", 10)
             late = small.post(small.playbook(), [f"+346004{n:03d}02" for n in range(10)])
             small.finished(late, 20)
-            after = [entry.number for entry in lab.invites()][10:]
-            last_of_small = max(i for i, number in enumerate(after) if number.startswith("+346004"))
-            # Ten calls in turn with the backlog of 190: every second place, give or take what was armed already.
-            assert last_of_small <= 26
+            order = [entry.number.startswith("+346004") for entry in lab.invites()]
+            places = [place for place, is_small in enumerate(order) if is_small]
+            # Ten calls in turn with the backlog of the other account: every second place.
+            assert places[-1] - places[0] <= 20
             small.close()
 
 
@@ -123,10 +126,10 @@ def test_one_number_is_never_in_two_calls(client: Client, playbook: str, lab: La
     assert most_at_once(entries) == 1
 
 
-@pytest.mark.parametrize("proxy", [False, True], ids=["401", "407"])
+@pytest.mark.parametrize("status", [401, 407])
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
-def test_credentials_are_given_when_asked_for(tmp_path: Path, proxy: bool, algorithm: str) -> None:
-    with LabThread(pace=0.1, auth=Auth("dialer", "s3cret", proxy=proxy, algorithm=algorithm)) as lab:
+def test_credentials_are_given_when_asked_for(tmp_path: Path, status: Any, algorithm: Any) -> None:
+    with LabThread(pace=0.1, auth=Auth("dialer", "s3cret", status=status, algorithms=(algorithm,))) as lab:
         trunk = {**lab.trunk, "username": "dialer", "password": "s3cret"}
         with serving(tmp_path, {"pbx": trunk}) as (_, client):
             campaign = client.post(client.playbook(), ["+34600600002", "+34600600102"])
@@ -153,7 +156,7 @@ def test_the_ring_timeout_cancels_and_the_disposition_is_no_answer(client: Clien
     campaign = client.post(client.playbook(ring_timeout_seconds=1), [number])
     assert client.finished(campaign)["dispositions"] == {"no_answer": 1}
     (invite,), (cancel,) = lab.invites(number), [e for e in lab.seen("cancel") if e.number == number]
-    assert 1.0 <= cancel.at - invite.at < 1.2
+    assert 0.99 <= cancel.at - invite.at < 1.2
     (attempt,) = client.calls(campaign)[number]["attempts"]
     assert attempt["ringing_at"] is not None
     assert attempt["answered_at"] is None
@@ -165,13 +168,13 @@ def test_max_call_seconds_ends_a_long_call(client: Client, lab: LabThread) -> No
     campaign = client.post(playbook, [number])
     assert client.finished(campaign)["dispositions"] == {"answered": 1}
     (answer,), (bye,) = ([e for e in lab.seen(kind) if e.number == number] for kind in ("answered", "bye_received"))
-    assert 1.0 <= bye.at - answer.at < 1.3
+    assert 0.99 <= bye.at - answer.at < 1.3
 
 
 def test_a_trunk_that_refuses_gives_way_to_the_next(tmp_path: Path) -> None:
     with LabThread(pace=0.1, max_calls=0) as full, LabThread(pace=0.1) as lab:
         with serving(tmp_path, {"first": full.trunk, "second": lab.trunk}) as (_, client):
-            numbers = [f"+346008000{n}2" for n in range(3)]
+            numbers = [f"+34600800{n}02" for n in range(3)]
             campaign = client.post(client.playbook(trunks=["first", "second"]), numbers)
             assert client.finished(campaign)["dispositions"] == {"answered": 3}
             for call in client.calls(campaign).values():
@@ -215,7 +218,7 @@ def test_a_wav_is_heard_by_the_callee(tmp_path: Path) -> None:
         campaign = client.post(playbook, ["+34600950002"])
         assert client.finished(campaign)["dispositions"] == {"answered": 1}
         (recording,) = lab.lab.recordings.values()
-        samples = recording.samples()
+        samples = array("h", recording.pcm())
         loud = [i for i, sample in enumerate(samples) if abs(sample) > 3000]
         assert 0.9 < (loud[-1] - loud[0]) / 8000 < 1.1
         crossings = sum(a < 0 <= b for a, b in zip(samples[loud[0] : loud[-1]], samples[loud[0] + 1 :], strict=False))
@@ -253,19 +256,21 @@ def test_pause_stops_attempts_and_resume_goes_on_at_pace(tmp_path: Path) -> None
 
 
 def test_cancel_finishes_what_is_pending_and_lets_answered_calls_end(tmp_path: Path) -> None:
-    with LabThread(pace=0.1) as lab:
-        with serving(tmp_path, {"pbx": lab.trunk}, pacing={"stagger_seconds": 0.2}) as (_, client):
-            playbook = client.playbook(steps=[{"do": "wait", "seconds": 1}])
-            campaign = client.post(playbook, [f"+346020{n:03d}02" for n in range(30)], recall=[5])
-            lab.wait_for("answered", 2)
-            body = client.http.post(f"/campaign/{campaign}/cancel").json()
-            assert body["status"] == "cancelled"
-            assert client.http.post(f"/campaign/{campaign}/cancel").json()["status"] == "cancelled"
-            started = time.monotonic()
-            while client.campaign(campaign)["calls"]["live"] and time.monotonic() - started < 10:
-                pass
-            seen = client.campaign(campaign)
-            assert seen["calls"] == {"scheduled": 0, "live": 0, "finished": 30}
-            assert seen["dispositions"]["answered"] >= 2
-            assert seen["dispositions"]["cancelled"] >= 20
-            assert len(client.calls(campaign)) == 30
+    with (
+        LabThread(pace=0.1) as lab,
+        serving(tmp_path, {"pbx": lab.trunk}, pacing={"stagger_seconds": 0.2}) as (_, client),
+    ):
+        playbook = client.playbook(steps=[{"do": "wait", "seconds": 1}])
+        campaign = client.post(playbook, [f"+346020{n:03d}02" for n in range(30)], recall=[5])
+        lab.wait_for("answered", 2)
+        body = client.http.post(f"/campaign/{campaign}/cancel").json()
+        assert body["status"] == "cancelled"
+        assert client.http.post(f"/campaign/{campaign}/cancel").json()["status"] == "cancelled"
+        started = time.monotonic()
+        while client.campaign(campaign)["calls"]["live"] and time.monotonic() - started < 10:
+            pass
+        seen = client.campaign(campaign)
+        assert seen["calls"] == {"scheduled": 0, "live": 0, "finished": 30}
+        assert seen["dispositions"]["answered"] >= 2
+        assert seen["dispositions"]["cancelled"] >= 20
+        assert len(client.calls(campaign)) == 30

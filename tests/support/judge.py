@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import pairwise
 
 from sip.lab import Entry
 
@@ -15,7 +16,7 @@ def most_in_any_second(times: Sequence[float]) -> int:
 def shortest_gap(times: Sequence[float]) -> float:
     """The least time between two events."""
     ordered = sorted(times)
-    return min((later - earlier for earlier, later in zip(ordered, ordered[1:], strict=False)), default=float("inf"))
+    return min((later - earlier for earlier, later in pairwise(ordered)), default=float("inf"))
 
 
 def most_at_once(entries: Sequence[Entry]) -> int:
