@@ -2,7 +2,7 @@
 
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sip.lab import Auth
+from sip.lab import BEHAVIOURS, Auth
 from tests.support.dialer_process import Client, Dialer
 from tests.support.judge import most_at_once, most_in_any_second, shortest_gap
 from tests.support.lab_thread import LabThread
@@ -184,20 +184,20 @@ def test_a_trunk_that_refuses_gives_way_to_the_next(tmp_path: Path) -> None:
 
 
 def test_a_dead_trunk_gives_way_to_the_next(tmp_path: Path) -> None:
-    silent = "+34600810020"
-    with LabThread(pace=0.1) as dead, LabThread(pace=0.1) as lab:
-        # Its number ends in 20: the first lab never replies; the second is a PBX that answers all.
-        with serving(tmp_path, {"dead": dead.trunk, "alive": lab.trunk}) as (_, client):
-            started = time.monotonic()
-            campaign = client.post(client.playbook(trunks=["dead", "alive"], ring_timeout_seconds=5), [silent])
-            seen: Callable[[], Any] = lambda: lab.invites(silent)  # noqa: E731
-            while not seen() and time.monotonic() - started < 50:
-                client.campaign(campaign)
-                time.sleep(0.2)
-            assert len(dead.invites(silent)) == 1
-            # Only after the first transaction was over (64*T1): never two INVITEs under way for one person.
-            assert len(lab.invites(silent)) == 1
-            assert lab.invites(silent)[0].at - dead.invites(silent)[0].at >= 31
+    silent = "+34600810020"  # a lab that is called so never replies
+    every_number_answers = next(row for row in BEHAVIOURS if row.ending == "")
+    with (
+        LabThread(pace=0.1) as dead,
+        LabThread(pace=0.1, behaviours=[every_number_answers]) as lab,
+        serving(tmp_path, {"dead": dead.trunk, "alive": lab.trunk}) as (_, client),
+    ):
+        campaign = client.post(client.playbook(trunks=["dead", "alive"], ring_timeout_seconds=5), [silent])
+        assert client.finished(campaign, 60)["dispositions"] == {"answered": 1}
+        (attempt,) = client.calls(campaign)[silent]["attempts"]
+        assert (attempt["number"], attempt["trunk"]) == (1, "alive")
+        (first,), (second,) = dead.invites(silent), lab.invites(silent)
+        # Only when the first transaction was over (64*T1): never two INVITEs under way for one person.
+        assert second.at - first.at >= 31
 
 
 def test_technical_retries_use_no_recall_and_honour_retry_after(client: Client, lab: LabThread) -> None:

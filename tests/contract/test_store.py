@@ -203,7 +203,7 @@ def test_the_last_first_attempt_is_remembered_for_the_stagger(world: World) -> N
 
 def refused(world: World, campaign: Campaign, *changes: Change) -> None:
     before = world.counts(campaign.id), world.store.campaign(campaign.id), world.store.open_attempts()
-    with pytest.raises(ValueError, match="call|campaign|attempt"):
+    with pytest.raises(ValueError, match=r"call|campaign|attempt"):
         world.store.apply(list(changes))
     assert (world.counts(campaign.id), world.store.campaign(campaign.id), world.store.open_attempts()) == before
 
