@@ -29,6 +29,9 @@ STORE_RETRY_SECONDS = 0.25
 PICKS_PER_TURN = 100
 # A jump of the wall clock against the monotonic one beyond this is a step, not slewing.
 CLOCK_STEP_MS = 5
+# However quiet it is, the loop looks around so often: nobody tells it that the wall clock was set, that the machine slept,
+# or that a worker is up again.
+LOOK_SECONDS = 0.25
 # What may have left in the last second before a crash is unknown, so the first INVITE waits that long.
 RESTART_HOLD_SECONDS = 1.01
 # A peer that does not answer our BYE is not waited for much longer than this at the end.
@@ -127,6 +130,9 @@ class Engine:
 
     def cancel_call(self, call: CallId) -> None:
         """Cancel a scheduled call or hang a live one up. Raises KeyError for an unknown one."""
+        # The record must hold what the core decided already: a call that has just ended is not finished twice.
+        self._flush(self._now(), force=True)
+        self._refuse_on_fault()
         record = self._store.call(call)
         self._order(lambda now: self._dispatch.cancel_call(record, now))
 
@@ -173,8 +179,13 @@ class Engine:
     def _order(self, act: Callable[[Now], None]) -> None:
         now = self._now()
         act(now)
-        self._turn()
+        # On disk before the turn reads records and picks: a call that was just cancelled is not dialed.
+        self._gather(now)
         self._flush(now, force=True)
+        self._turn()
+        self._refuse_on_fault()
+
+    def _refuse_on_fault(self) -> None:
         if self._store_fault is not None:
             raise StoreUnavailable(self._store_fault)
 
@@ -295,27 +306,31 @@ class Engine:
 
     def _arm_timer(self, now: Now) -> None:
         at = self._next_turn(now)
-        if at is None or (self._timer_at is not None and self._timer_at <= at):
+        if self._timer_at is not None and self._timer_at <= at:
             return
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = at
         self._timer = self._loop.call_at(at, self._on_timer)
 
-    def _next_turn(self, now: Now) -> Mono | None:
+    def _next_turn(self, now: Now) -> Mono:
         dialing = not self._draining and self._store_fault is None and self._control.free_places() > 0
-        times = [self._dispatch.next_wake(now, dialing=dialing)]
+        times = [Mono(now.mono + LOOK_SECONDS), self._dispatch.next_wake(now, dialing=dialing)]
+        if not self._draining and self._store_fault is None:
+            times.append(self._next_due(now))
         if self._store_fault is not None:
             times.append(self._store_retry_at)
-        elif not self._draining:
-            due = self._store.next_timer()
-            times.append(None if due is None else Mono(now.mono_of(due) - ARM_AHEAD_SECONDS))
-            if self._pending_since is not None:
-                times.append(Mono(self._pending_since + GATHER_SECONDS))
         elif self._pending_since is not None:
             times.append(Mono(self._pending_since + GATHER_SECONDS))
-        # Never twice in the same instant for the same reason: a wake-up in the past means now, not a busy loop.
-        return min((t for t in times if t is not None), default=None)
+        return min(at for at in times if at is not None)
+
+    def _next_due(self, now: Now) -> Mono | None:
+        try:
+            due = self._store.next_timer()
+        except StoreUnavailable as fault:
+            self._store_failed(fault, now)
+            return None
+        return None if due is None else Mono(now.mono_of(due) - ARM_AHEAD_SECONDS)
 
     async def _until_idle(self, seconds: float, cut_short: asyncio.Event | None) -> None:
         """Wait until no attempt is under way, at most so long, or until `cut_short` is set."""

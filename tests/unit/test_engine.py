@@ -1,0 +1,366 @@
+"""The engine's loop against a store in memory, calls that follow a script, and a clock that moves only where it waits."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from dialer.core.changes import AttemptArmed, AttemptRetried
+from dialer.core.dispatch import Limits
+from dialer.core.model import CallId, CampaignId, CampaignStatus, Disposition, LegId, Trunk, WallMs
+from dialer.core.playbook import Playbook
+from dialer.engine import GOODBYE_SECONDS, LOOK_SECONDS, RESTART_HOLD_SECONDS, Engine
+from dialer.ports import DialOrder, StoreUnavailable
+from tests.support.clock import FakeClock, run_in_fake_time
+from tests.support.fake_calls import ANSWERS, RINGS, FakeCallControl
+from tests.support.fake_store import FakeStore
+
+PBX = Trunk("pbx", 20, 50)
+BUSY = ("486",)
+RING = Playbook(name="Ring", trunks=["pbx"], ring_timeout_seconds=1)
+TALK = Playbook.model_validate(
+    {"name": "Talk", "trunks": ["pbx"], "steps": [{"do": "play", "audio": "hello.wav"}, {"do": "wait", "seconds": 60}]}
+)
+
+
+class WatchedCalls(FakeCallControl):
+    """Knows when each INVITE left, and that its attempt was on disk by then. `deaf`: no hang-up is ever confirmed."""
+
+    def __init__(self, clock: FakeClock, store: FakeStore) -> None:
+        super().__init__(places=100, trunks=("pbx",), audio={"hello.wav": 2.0})
+        self._clock = clock
+        self._store = store
+        self.deaf = False
+        self.mono: list[float] = []
+        self.wall: list[WallMs] = []
+
+    def dial(self, leg: LegId, order: DialOrder) -> None:
+        stored = {
+            change.sip_call_id
+            for batch in self._store.commits
+            for change in batch
+            if isinstance(change, AttemptArmed | AttemptRetried)
+        }
+        assert order.sip_call_id in stored, "an INVITE left before its attempt was on disk"
+        self.mono.append(self._clock.mono)
+        self.wall.append(self._clock.wall)
+        super().dial(leg, order)
+
+    def hang_up(self, leg: LegId) -> None:
+        if not self.deaf:
+            super().hang_up(leg)
+
+    def have_places(self, places: int) -> None:
+        self._places = places
+
+
+class CountingEngine(Engine):
+    turns = 0
+
+    def _turn(self) -> None:
+        self.turns += 1
+        super()._turn()
+
+
+class Bench:
+    """A machine to try the engine on. Every number rings until the ring timeout, unless `ends` says otherwise."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.store = FakeStore()
+        self.calls = WatchedCalls(clock, self.store)
+        self.start()
+
+    def start(self) -> None:
+        self.engine = CountingEngine(
+            clock=self.clock, store=self.store, control=self.calls, trunks=[PBX], limits=Limits(20, 100)
+        )
+        self.engine.start()
+
+    def submit(self, size: int = 1, ends: tuple[str, ...] = (), **more: Any) -> CampaignId:
+        first = len(self.store.calls) + 1
+        ends += (RINGS,) * (size - len(ends))
+        more.setdefault("launch_at", self.clock.wall)
+        more.setdefault("playbook", RING)
+        campaign = self.store.add_campaign(
+            size=size, phones=[f"+349{first + i:05}{end}" for i, end in enumerate(ends)], **more
+        )
+        self.engine.submitted(campaign.id)
+        return campaign.id
+
+    @property
+    def dialed(self) -> list[int]:
+        """The calls that were dialed, in order."""
+        return [int(order.number[4:9]) for order in self.calls.dialed]
+
+    def status(self, campaign: CampaignId) -> CampaignStatus:
+        return self.store.campaigns[campaign].status
+
+    def outcome(self, call: int = 1) -> Disposition | None:
+        return self.store.calls[CallId(call)].finished
+
+    async def until(self, holds: Callable[[], bool], seconds: float = 60) -> None:
+        """Wait for a state, with a deadline."""
+        deadline = self.clock.mono + seconds
+        while not holds():
+            assert self.clock.mono < deadline, "it never came to that"
+            await asyncio.sleep(0.001)
+
+
+def engine_story(story: Callable[[Bench], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """Run an async test on a started bench, in fake time. Reading the clock costs 20 us, so that no turn is free."""
+
+    def test() -> None:
+        # The far side's fake tells time by the event loop: here both clocks show the same.
+        clock = FakeClock(wall=WallMs(5_000_000), mono=5_000.0, cost=20e-6)
+
+        async def main() -> None:
+            bench = Bench(clock)
+            await story(bench)
+            bench.engine.stop()
+
+        run_in_fake_time(clock, main())
+
+    return test
+
+
+@engine_story
+async def test_a_submitted_campaign_is_dialed_at_once_and_completed(bench: Bench) -> None:
+    before = bench.clock.mono
+    campaign = bench.submit()
+    await bench.until(lambda: len(bench.dialed) == 1)
+    assert bench.calls.mono[0] - before < 0.003
+    await bench.until(lambda: bench.status(campaign) is CampaignStatus.COMPLETED)
+    assert bench.outcome() is Disposition.NO_ANSWER
+
+
+@engine_story
+async def test_nothing_is_early_and_nothing_more_than_three_milliseconds_late(bench: Bench) -> None:
+    launch = bench.clock.wall + 5_000
+    bench.submit(150, BUSY * 150, launch_at=launch, stagger_ms=40, scheduled=True, recall_ms=(20_000,))
+    await bench.until(lambda: len(bench.dialed) == 300)
+    first, recalls = bench.calls.wall[:150], bench.calls.wall[150:]
+    for at, slot in zip(first, range(launch, launch + 150 * 40, 40), strict=True):
+        assert 0 <= at - slot <= 3
+    for at, slot in zip(recalls, range(launch + 20_000, launch + 20_000 + 150 * 40, 40), strict=True):
+        assert 0 <= at - slot <= 3
+
+
+@engine_story
+async def test_turns_follow_what_happens_and_an_idle_engine_hardly_wakes(bench: Bench) -> None:
+    bench.submit(100, stagger_ms=50)
+    await bench.until(lambda: bench.engine.state.live == 0 and len(bench.dialed) == 100)
+    assert bench.engine.turns < 100 * 8
+    await asyncio.sleep(2)
+    turns = bench.engine.turns
+    bench.submit(1, launch_at=bench.clock.wall + 3_600_000, scheduled=True)
+    await asyncio.sleep(60)
+    assert bench.engine.turns - turns <= 60 / LOOK_SECONDS + 5
+
+
+@engine_story
+async def test_a_disk_that_refuses_stops_dialing_and_keeps_what_happened_until_it_works_again(bench: Bench) -> None:
+    bench.submit(10, stagger_ms=200)
+    await bench.until(lambda: len(bench.dialed) == 3)
+    bench.store.refuse = "database or disk is full"
+    await asyncio.sleep(5)
+    assert len(bench.dialed) == 3
+    assert bench.engine.state.store_fault == "database or disk is full"
+    assert [bench.outcome(call) for call in (1, 2, 3)] == [None, None, None]
+    bench.store.refuse = None
+    began = bench.clock.mono
+    await bench.until(lambda: len(bench.dialed) > 3)
+    assert bench.clock.mono - began < 0.5
+    assert [bench.outcome(call) for call in (1, 2, 3)] == [Disposition.NO_ANSWER] * 3
+    await bench.until(lambda: len(bench.dialed) == 10)
+    assert all(later - sooner >= 0.197 for sooner, later in pairwise(bench.calls.mono))
+    assert bench.engine.state.store_fault is None
+
+
+@engine_story
+async def test_an_attempt_whose_record_was_refused_leaves_only_after_it_was_stored(bench: Bench) -> None:
+    bench.store.refuse = "no"
+    bench.submit()
+    await asyncio.sleep(3)
+    assert bench.dialed == []
+    bench.store.refuse = None
+    await bench.until(lambda: len(bench.dialed) == 1, 1)
+
+
+@engine_story
+async def test_a_store_that_cannot_be_read_stops_dialing_and_loses_no_call(bench: Bench) -> None:
+    def broken(*_: object) -> Any:
+        raise StoreUnavailable("I/O error")
+
+    bench.store.call = broken  # type: ignore[method-assign]
+    bench.submit(2, stagger_ms=10)
+    await asyncio.sleep(1)
+    assert bench.engine.state.store_fault == "I/O error"
+    bench.store.next_timer = broken  # type: ignore[method-assign]
+    await asyncio.sleep(1)
+    del bench.store.call, bench.store.next_timer  # type: ignore[attr-defined]
+    await bench.until(lambda: len(bench.dialed) == 2, 2)
+
+
+@engine_story
+async def test_pause_resume_and_cancel_are_on_disk_when_they_return(bench: Bench) -> None:
+    campaign = bench.submit(20, stagger_ms=100)
+    await bench.until(lambda: len(bench.dialed) == 3)
+    bench.engine.pause(campaign)
+    assert bench.status(campaign) is CampaignStatus.PAUSED
+    dialed = len(bench.dialed)
+    await asyncio.sleep(5)
+    assert len(bench.dialed) == dialed
+    bench.engine.resume(campaign)
+    assert bench.status(campaign) is CampaignStatus.RUNNING
+    await bench.until(lambda: len(bench.dialed) == dialed + 2, 1)
+    bench.engine.cancel(campaign)
+    assert bench.status(campaign) is CampaignStatus.CANCELLED
+    dialed = len(bench.dialed)
+    await asyncio.sleep(5)
+    assert len(bench.dialed) == dialed
+    assert bench.engine.state.live == 0
+    assert bench.store.counts(campaign).finished == 20
+
+
+@engine_story
+async def test_an_order_that_the_disk_refuses_says_so(bench: Bench) -> None:
+    campaign = bench.submit(3, stagger_ms=5_000)
+    await bench.until(lambda: len(bench.dialed) == 1)
+    bench.store.refuse = "disk full"
+    with pytest.raises(StoreUnavailable, match="disk full"):
+        bench.engine.pause(campaign)
+    with pytest.raises(StoreUnavailable, match="disk full"):
+        bench.engine.cancel_call(CallId(3))
+
+
+@engine_story
+async def test_a_call_that_is_cancelled_while_it_waits_in_the_backlog_is_not_dialed(bench: Bench) -> None:
+    bench.submit(30)
+    await bench.until(lambda: len(bench.dialed) == 20)
+    bench.calls.lose()
+    bench.engine.cancel_call(CallId(21))
+    await bench.until(lambda: len(bench.dialed) == 29, 30)
+    await asyncio.sleep(1)
+    assert bench.outcome(21) is Disposition.CANCELLED
+    assert 21 not in bench.dialed
+
+
+@engine_story
+async def test_a_call_that_is_cancelled_in_the_moment_of_its_end_is_finished_once(bench: Bench) -> None:
+    bench.submit()
+    await bench.until(lambda: bool(bench.calls.legs))
+    await bench.until(lambda: not bench.calls.legs)
+    bench.engine.cancel_call(CallId(1))
+    assert bench.outcome() is Disposition.NO_ANSWER
+
+
+@engine_story
+async def test_cancelling_a_live_call_hangs_it_up_for_good(bench: Bench) -> None:
+    bench.submit(recall_ms=(1000,))
+    await bench.until(lambda: bool(bench.calls.legs))
+    bench.engine.cancel_call(CallId(1))
+    await bench.until(lambda: bench.outcome() is Disposition.CANCELLED, 1)
+    with pytest.raises(KeyError):
+        bench.engine.cancel_call(CallId(99))
+
+
+@engine_story
+async def test_an_answered_call_goes_through_its_steps(bench: Bench) -> None:
+    bench.submit(1, (ANSWERS,), playbook=TALK)
+    await bench.until(lambda: any(leg.playing for leg in bench.calls.legs.values()))
+    assert bench.engine.state.talking == 1
+    answered = bench.clock.mono
+    await bench.until(lambda: bench.outcome() is Disposition.ANSWERED, 90)
+    assert 62 <= bench.clock.mono - answered < 62.2
+
+
+@engine_story
+async def test_draining_ends_what_rings_lets_answered_calls_finish_and_dials_no_more(bench: Bench) -> None:
+    bench.submit(5, (ANSWERS,), stagger_ms=1500, playbook=TALK, recall_ms=(600_000,))
+    await bench.until(lambda: bench.engine.state.talking == 1 and len(bench.calls.legs) == 2)
+    began = bench.clock.mono
+    await bench.engine.drain(300)
+    assert 55 < bench.clock.mono - began < 65
+    assert len(bench.dialed) == 2
+    assert bench.outcome(1) is Disposition.ANSWERED
+    assert bench.outcome(2) is None
+    assert bench.store.calls[CallId(2)].next_at is not None
+    assert bench.store.open_attempts() == []
+
+
+@engine_story
+async def test_draining_hangs_up_answered_calls_when_its_time_is_over(bench: Bench) -> None:
+    bench.submit(1, (ANSWERS,), playbook=TALK)
+    await bench.until(lambda: bench.engine.state.talking == 1)
+    began = bench.clock.mono
+    await bench.engine.drain(10)
+    assert 10 <= bench.clock.mono - began < 10.5
+    assert bench.outcome() is Disposition.ANSWERED
+
+
+@engine_story
+async def test_a_second_signal_ends_the_waiting_at_once(bench: Bench) -> None:
+    bench.submit(1, (ANSWERS,), playbook=TALK)
+    await bench.until(lambda: bench.engine.state.talking == 1)
+    began = bench.clock.mono
+    asyncio.get_running_loop().call_later(2, bench.engine.hurry)
+    await bench.engine.drain(300)
+    assert 2 <= bench.clock.mono - began < 2.5
+
+
+@engine_story
+async def test_a_peer_that_confirms_no_hang_up_does_not_hold_the_stop_for_long(bench: Bench) -> None:
+    bench.calls.deaf = True
+    bench.submit()
+    await bench.until(lambda: bool(bench.calls.legs))
+    began = bench.clock.mono
+    await bench.engine.drain(1)
+    assert bench.clock.mono - began <= 1 + GOODBYE_SECONDS + 0.5
+
+
+@engine_story
+async def test_a_restart_interrupts_what_was_in_flight_and_waits_a_second_before_the_first_invite(bench: Bench) -> None:
+    bench.submit(4, stagger_ms=100, recall_ms=(5_000,))
+    await bench.until(lambda: len(bench.dialed) == 2)
+    bench.engine.stop()
+    bench.calls.legs.clear()
+    bench.store.reopen()
+    restarted = bench.clock.mono
+    bench.start()
+    await bench.until(lambda: not bench.store.open_attempts(), 0.1)
+    assert [bench.store.calls[CallId(call)].next_at is not None for call in (1, 2, 3, 4)] == [True, True, False, False]
+    await bench.until(lambda: len(bench.dialed) > 2)
+    assert RESTART_HOLD_SECONDS <= bench.clock.mono - restarted < RESTART_HOLD_SECONDS + 0.05
+    assert bench.dialed[2] == 3
+    await bench.until(lambda: len(bench.dialed) == 8)
+    invites = [order.sip_call_id for order in bench.calls.dialed]
+    assert len(set(invites)) == 8
+
+
+@engine_story
+async def test_workers_that_come_up_late_find_the_calls_waiting(bench: Bench) -> None:
+    bench.calls.have_places(0)
+    bench.submit(3, stagger_ms=10)
+    await asyncio.sleep(10)
+    assert bench.dialed == []
+    bench.calls.have_places(2)
+    await bench.until(lambda: len(bench.dialed) == 2, LOOK_SECONDS + 0.1)
+    await asyncio.sleep(0.5)
+    assert len(bench.dialed) == 2
+
+
+@engine_story
+async def test_a_wall_clock_that_is_set_forward_is_noticed_and_one_set_back_makes_nothing_early(bench: Bench) -> None:
+    bench.submit(launch_at=bench.clock.wall + 3_600_000, scheduled=True)
+    bench.submit(launch_at=bench.clock.wall + 3_700_000, scheduled=True)
+    await asyncio.sleep(5)
+    bench.clock.step_wall(3_600_000)
+    await bench.until(lambda: len(bench.dialed) == 1, LOOK_SECONDS + 0.1)
+    bench.clock.step_wall(-600_000)
+    await asyncio.sleep(300)
+    assert len(bench.dialed) == 1
+    await bench.until(lambda: len(bench.dialed) == 2, 600)
+    assert 0 <= bench.calls.wall[1] - (bench.store.campaigns[2].campaign.launch_at) <= 3
