@@ -81,6 +81,7 @@ class WorkerPool:
         self._state_changed: Callable[[], None] = lambda: None
         self._first_news = asyncio.Event()
         self._resolving: asyncio.Task[None] | None = None
+        self._stopping = False
 
     # Life
 
@@ -120,6 +121,7 @@ class WorkerPool:
 
         A second call shortens the first one's drain to its own. When it returns every leg has had its last event.
         """
+        self._stopping = True
         if self._resolving is not None:
             self._resolving.cancel()
         if self._supervisor is not None:
@@ -235,7 +237,7 @@ class WorkerPool:
             case RegistrationChanged(trunk, registered, sip_status, reason):
                 if self._registered.get(trunk) != registered:
                     log.log(
-                        logging.INFO if registered else logging.WARNING,
+                        logging.INFO if registered or self._stopping else logging.WARNING,
                         "trunk %s: %s (%d %s)",
                         *(trunk, "registered" if registered else "not registered", sip_status, reason),
                     )

@@ -232,6 +232,7 @@ async def test_a_far_side_that_wants_to_move_the_call_is_declined() -> None:
         refer = dialog_request("REFER", dialog, sent_by=f"127.0.0.1:{far.port}", token="refer")
         far.send(replace(refer, headers=(*refer.headers, far.contact, ("Refer-To", "<sip:other@127.0.0.1>"))))
         await far.response(603)
+        await events.wait(Answered, ONE)
         assert events.kinds(ONE) == ["InviteSent", "Rang", "Answered"]
         pool.hang_up(ONE)
         far.reply(await far.request("BYE"), 200)
