@@ -107,9 +107,9 @@ class Attempts:
             self._timers = [t for t in self._timers if t[3].state is not State.ENDED]
             heapq.heapify(self._timers)
         while self._timers and self._timers[0][0] <= now.mono:
-            _, _, timer, attempt, key = heapq.heappop(self._timers)
+            at, _, timer, attempt, key = heapq.heappop(self._timers)
             if timer is Timer.FIRE and attempt.state is State.ARMED and key == attempt.invites:
-                self._fire(attempt, now)
+                self._fire(attempt, at, now)
             elif timer is Timer.RETRY and attempt.state is State.WAITING and key == attempt.invites:
                 self._queue_retry(attempt)
             elif timer is Timer.RING and attempt.state in {State.DIALING, State.RINGING} and key == attempt.leg:
@@ -221,12 +221,13 @@ class Attempts:
     def _set(self, at: Mono, timer: Timer, attempt: LiveAttempt, key: int) -> None:
         heapq.heappush(self._timers, (at, next(self._timer_ids), timer, attempt, key))
 
-    def _fire(self, attempt: LiveAttempt, now: Now) -> None:
+    def _fire(self, attempt: LiveAttempt, at: Mono, now: Now) -> None:
         sent = attempt.sent
         if sent is None or not attempt.stored:
             raise ValueError("an attempt fired that was not armed and stored")
         earliest = sent.earliest()
-        if earliest > now.mono:
+        if earliest > at:
+            # Back into the queue even if that is past: one that was planned before this may have slipped too, and goes first.
             self._set(earliest, Timer.FIRE, attempt, attempt.invites)
             return
         sent.left(now.mono)

@@ -60,9 +60,9 @@ class Loop:
 
     def _fire(self) -> None:
         while self._planned and self._planned[0][0] <= self.now:
-            _, _, trunk, sent = heapq.heappop(self._planned)
+            at, _, trunk, sent = heapq.heappop(self._planned)
             earliest = sent.earliest()
-            if earliest > self.now:
+            if earliest > at:
                 heapq.heappush(self._planned, (earliest, next(self._ids), trunk, sent))
                 continue
             sent.left(Mono(self.now))
