@@ -1,4 +1,8 @@
-"""The do-not-call list: numbers that the account never dials."""
+"""The do-not-call list: numbers that the account never dials. As JSON, or as CSV for whole lists."""
+
+from collections.abc import AsyncIterator, Iterable
+from itertools import islice
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -6,11 +10,14 @@ from starlette.routing import Route
 
 from api.answers import JsonAnswer
 from api.backend import Backend, Principal
+from api.csv_export import csv_download
 from api.offload import in_thread
-from api.payloads import cursor, json_object, limit_of, query, text_position
+from api.payloads import MAX_LIMIT, cursor, json_object, limit_of, media_type, one_of, query, text_body, text_position
 from api.phones import phone_asked, read_phones
 from api.problems import bad_request
 from api.resource import resource
+from dialer.core.csv_writing import Row
+from dialer.core.number_list import numbers_in
 
 _MAX_BYTES = 1 << 20
 _MAX_PHONES = 10_000
@@ -20,7 +27,11 @@ def routes(backend: Backend) -> list[Route]:
     """The path /do-not-call."""
 
     async def listing(request: Request, who: Principal) -> Response:
-        asked = query(request, "phone", "limit", "cursor")
+        asked = query(request, "phone", "limit", "cursor", "format")
+        if one_of("format", asked, ("json", "csv")) == "csv":
+            if set(asked) != {"format"}:
+                raise bad_request("format=csv gives the whole list: no other parameter goes with it")
+            return csv_download("do-not-call.csv", ("phone", "added_at"), _whole_list(backend, who))
         items, position = await in_thread(
             backend.do_not_call.list,
             who.account_id,
@@ -32,6 +43,8 @@ def routes(backend: Backend) -> list[Route]:
 
     async def add(request: Request, who: Principal) -> Response:
         query(request)
+        if media_type(request) == "text/csv":
+            return await _add_csv(backend, request, who)
         given = await json_object(request, min(_MAX_BYTES, backend.max_body_bytes))
         unknown = sorted(set(given) - {"phone", "phones"})
         if unknown or len(given) != 1:
@@ -40,10 +53,7 @@ def routes(backend: Backend) -> list[Route]:
         if not isinstance(phones, list) or not 1 <= len(phones) <= _MAX_PHONES:
             raise bad_request(f"phones must be an array of 1 to {_MAX_PHONES} numbers")
         numbers, faults = await in_thread(read_phones, phones, backend.read_phone)
-        if faults:
-            raise bad_request(f"{len(faults)} of {len(phones)} numbers cannot be read; none was added", faults)
-        added = await in_thread(backend.do_not_call.add, who.account_id, numbers)
-        return JsonAnswer({"success": True, "added": added})
+        return await _store(backend, who, numbers, faults, len(phones))
 
     async def remove(request: Request, who: Principal) -> Response:
         number = await phone_asked(backend, query(request, "phone"))
@@ -53,3 +63,38 @@ def routes(backend: Backend) -> list[Route]:
         return JsonAnswer({"success": True, "removed": int(removed)})
 
     return [resource("/do-not-call", backend.accounts, GET=listing, POST=add, DELETE=remove)]
+
+
+async def _whole_list(backend: Backend, who: Principal) -> AsyncIterator[Iterable[Row]]:
+    after: str | None = None
+    while True:
+        items, position = await in_thread(
+            backend.do_not_call.list, who.account_id, phone=None, limit=MAX_LIMIT, after=after
+        )
+        yield [(item["phone"], item["added_at"]) for item in items]
+        if position is None:
+            return
+        after = str(position)
+
+
+async def _add_csv(backend: Backend, request: Request, who: Principal) -> Response:
+    text = await text_body(request, min(_MAX_BYTES, backend.max_body_bytes))
+    try:
+        rows = list(islice(numbers_in(text), _MAX_PHONES + 1))
+    except ValueError as error:
+        raise bad_request(f"The body cannot be read: {error}") from None
+    if not 1 <= len(rows) <= _MAX_PHONES:
+        raise bad_request(f"The body must hold 1 to {_MAX_PHONES} numbers")
+    numbers, faults = await in_thread(read_phones, [number for _, number in rows], backend.read_phone)
+    return await _store(
+        backend, who, numbers, [{**fault, "line": rows[fault["index"]][0]} for fault in faults], len(rows)
+    )
+
+
+async def _store(
+    backend: Backend, who: Principal, numbers: list[str], faults: list[dict[str, Any]], total: int
+) -> Response:
+    if faults:
+        raise bad_request(f"{len(faults)} of {total} numbers cannot be read; none was added", faults)
+    added = await in_thread(backend.do_not_call.add, who.account_id, numbers)
+    return JsonAnswer({"success": True, "added": added})

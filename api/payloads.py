@@ -76,15 +76,27 @@ def _too_large(max_bytes: int) -> Problem:
     return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {max_bytes} bytes")
 
 
-async def json_object(request: Request, max_bytes: int) -> dict[str, Any]:
-    """The body as a JSON object. Raises the problem 400 for anything else, with where the JSON breaks off."""
+def media_type(request: Request) -> str:
+    """What the body is said to be, in lower case and without parameters; "" where nothing is said."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def text_body(request: Request, max_bytes: int) -> str:
+    """The body as UTF-8 text, without the byte order mark that spreadsheets put first. Raises the problem 400."""
     with io.BytesIO() as body:
         await fill(body, request, max_bytes)
         raw = body.getvalue()
     try:
-        parsed = json.loads(raw.decode("utf-8"), parse_constant=_no_constant)
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise bad_request(f"The body is not UTF-8: byte {error.start} cannot be read") from None
+
+
+async def json_object(request: Request, max_bytes: int) -> dict[str, Any]:
+    """The body as a JSON object. Raises the problem 400 for anything else, with where the JSON breaks off."""
+    text = await text_body(request, max_bytes)
+    try:
+        parsed = json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise bad_request(f"Malformed JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     except (ValueError, RecursionError) as error:

@@ -229,3 +229,15 @@ def test_a_fault_of_ours_is_one_line_and_its_traceback_is_for_who_asks(
     assert done.stderr == "unexpected ZeroDivisionError: oops (DIALER_TRACEBACK=1 shows where)\n"
     monkeypatch.setenv("DIALER_TRACEBACK", "1")
     assert "Traceback" in run("db", "check").stderr
+
+
+def test_a_do_not_call_list_needs_an_owner_and_names_every_bad_number(run: Run, tmp_path: Path) -> None:
+    assert run("do-not-call", "add", "+34600000001").returncode == 2
+    done = run("do-not-call", "add", "--everyone", "+34600000001", "x", "y")
+    assert done.returncode == 1
+    assert "'x'" in done.stderr
+    assert "'y'" in done.stderr
+    assert run("do-not-call", "export", "--everyone").stdout == "phone,added_at\n"
+    assert run("do-not-call", "add", "--everyone", "+34600000001").returncode == 0
+    assert run("do-not-call", "remove", "--everyone", "+34600000002").returncode == 1
+    assert run("do-not-call", "export", "--everyone").stdout.splitlines()[1].startswith("+34600000001,")
