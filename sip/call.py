@@ -199,7 +199,9 @@ class Leg(pj.Call):  # type: ignore[misc]
         if info.callIdString != self.sip_call_id:
             return True
         if not self.answered and info.lastStatusCode == pj.PJSIP_SC_OK:
-            self._sip_status = pj.PJSIP_SC_OK  # the answer crossed our CANCEL; the stack sends ACK and BYE
+            # The answer crossed our CANCEL; the stack sends ACK and BYE. A far side that answers that BYE within the same
+            # turn is gone before it can be seen here: then the last response before the CANCEL stays.
+            self._sip_status = pj.PJSIP_SC_OK
         return self._hung_up_at is not None and time.monotonic() - self._hung_up_at > STUCK_AFTER_SECONDS
 
     def ending_of_hang_up(self) -> LegEnded:

@@ -20,8 +20,8 @@ from sip.trunk import UnfitForSip, asserted_identity, from_uri, request_user
 log = logging.getLogger(__name__)
 
 PJ_ETOOMANY: Final = 70_010
-# Asking the stack which places have become free takes some 20 us a leg. It is done after every turn, so that an answer
-# that crosses a CANCEL is seen, unless many are leaving: then in this share of the thread's time.
+# Asking the stack which places have become free takes some 20 us a leg. It is done after every turn, so that a
+# place counts as free at once, unless many are leaving: then in this share of the thread's time.
 SWEEP_IN_PASSING_SECONDS: Final = 0.001
 SWEEP_SHARE: Final = 0.05
 
