@@ -167,6 +167,7 @@ async def test_a_disk_that_refuses_stops_dialing_and_keeps_what_happened_until_i
     bench.store.refuse = "database or disk is full"
     await asyncio.sleep(5)
     assert len(bench.dialed) == 3
+    assert bench.engine.state.live <= 1, "more than the attempt whose record was refused"
     assert bench.engine.state.store_fault == "database or disk is full"
     assert [bench.outcome(call) for call in (1, 2, 3)] == [None, None, None]
     bench.store.refuse = None
@@ -240,6 +241,7 @@ async def test_an_order_that_the_disk_refuses_says_so(bench: Bench) -> None:
 async def test_a_call_that_is_cancelled_while_it_waits_in_the_backlog_is_not_dialed(bench: Bench) -> None:
     bench.submit(30)
     await bench.until(lambda: len(bench.dialed) == 20)
+    await asyncio.sleep(0.5)
     bench.calls.lose()
     bench.engine.cancel_call(CallId(21))
     await bench.until(lambda: len(bench.dialed) == 29, 30)
@@ -250,7 +252,7 @@ async def test_a_call_that_is_cancelled_while_it_waits_in_the_backlog_is_not_dia
 
 @engine_story
 async def test_a_call_that_is_cancelled_in_the_moment_of_its_end_is_finished_once(bench: Bench) -> None:
-    bench.submit()
+    bench.submit(2, stagger_ms=60_000)
     await bench.until(lambda: bool(bench.calls.legs))
     await bench.until(lambda: not bench.calls.legs)
     bench.engine.cancel_call(CallId(1))
@@ -350,6 +352,7 @@ async def test_workers_that_come_up_late_find_the_calls_waiting(bench: Bench) ->
     await bench.until(lambda: len(bench.dialed) == 2, LOOK_SECONDS + 0.1)
     await asyncio.sleep(0.5)
     assert len(bench.dialed) == 2
+    assert bench.store.calls[CallId(3)].attempts == []
 
 
 @engine_story
