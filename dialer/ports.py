@@ -1,12 +1,23 @@
 """What the engine needs of the world, as Protocols. Adapters in `scheduler`, `sip` and `api` keep these promises."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from dialer.core.changes import Change
 from dialer.core.events import LegEvent
-from dialer.core.model import CallId, CallRecord, Campaign, CampaignId, CampaignStatus, LegId, Now, OpenAttempt, WallMs
+from dialer.core.model import (
+    AccountId,
+    CallId,
+    CallRecord,
+    Campaign,
+    CampaignId,
+    CampaignStatus,
+    LegId,
+    Now,
+    OpenAttempt,
+    WallMs,
+)
 
 
 class Clock(Protocol):
@@ -76,6 +87,40 @@ class StoreUnavailable(Exception):
 
 class Store(Protocol):
     """The durable side of the schedule. All methods run on the loop's thread and return only when done."""
+
+@dataclass(frozen=True, slots=True)
+class RecordedEvent:
+    """An event as programs are told it. `position` orders all events, and grows.
+
+    `account`, `campaign` and `call` are public ids; `campaign` is None for a single call, `call` where a campaign is told
+    of. `active`: the campaign has not ended. `payload` is the JSON object that goes out, the same wherever it goes.
+    """
+
+    position: int
+    account_id: AccountId
+    account: str
+    campaign: str | None
+    call: str | None
+    active: bool
+    recorded_at: WallMs
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookTarget:
+    """An address that is told its account's events, as the sink `sink`. `secret` signs them.
+
+    `failures` deliveries in a row failed; `retry_at` is when the next may be tried, None: at once.
+    """
+
+    number: int
+    sink: str
+    account_id: AccountId
+    url: str
+    secret: str
+    failures: int
+    retry_at: WallMs | None
+
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Store the changes in one transaction, on disk (fsync) before it returns.

@@ -24,6 +24,7 @@ from dialer.core.changes import (
 )
 from dialer.core.model import CallId, CampaignId, CampaignStatus
 from scheduler.connection import sqlite3
+from scheduler.outbox import Recording
 from scheduler.progress import Progress
 
 _LIFE: Final = (
@@ -41,13 +42,14 @@ _STEP: Final[dict[type, int]] = {kind: step for step, kind in enumerate(_LIFE)}
 
 
 class Batch:
-    """Use inside one transaction: `add` each change, then `finish`.
+    """Use inside one transaction: `add` each change, then `finish`. `recording` is told all of them, where there is one.
 
     Raises ValueError for a change that cannot follow.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, recording: Recording | None = None) -> None:
         self._connection = connection
+        self._recording = recording
         self._gathered: list[list[Any]] = [[] for _ in _LIFE]
         self._reached: dict[CallId, int] = {}
         self._unsettled: set[CallId] = set()
@@ -57,8 +59,14 @@ class Batch:
     def add(self, change: Change) -> None:
         """Count the change now, and write it now or with others of its kind."""
         if isinstance(change, CampaignMoved):
-            self._progress(change.campaign).take(change)
+            progress = self._progress(change.campaign)
+            before = progress.status
+            progress.take(change)
+            if self._recording is not None and progress.status is not before:
+                self._recording.moved(change, before)
             return
+        if self._recording is not None:
+            self._recording.add(change)
         if not isinstance(change, AttemptRetried):
             self._progress(change.campaign).take(change)
         if isinstance(change, AttemptEnded):
@@ -86,6 +94,8 @@ class Batch:
             if progress.claims:
                 progress.settle(self._unfinished_of(progress.first_call))
             self._write_progress(progress)
+        if self._recording is not None:
+            self._recording.write()
 
     def _progress(self, campaign: CampaignId) -> Progress:
         progress = self.campaigns.get(campaign)
@@ -154,7 +164,7 @@ class Batch:
         self._each(
             # A clock that was set back since must not make the schedule look early (CHECK fire_at >= due_at).
             "UPDATE attempt SET invites = invites + 1, fire_at = max(due_at, ?), trunk = ?, caller_id = ?,"
-            " sip_call_id = ?, reason = ? WHERE call_id = ? AND number = ? AND ended_at IS NULL",
+            " sip_call_id = ?, reason = ?, dialog = NULL WHERE call_id = ? AND number = ? AND ended_at IS NULL",
             [(c.fire_at, c.trunk, c.caller_id, c.sip_call_id, c.reason, c.call, c.number) for c in changes],
             "a technical retry without an open attempt",
         )

@@ -1,4 +1,4 @@
-"""Public ids of calls and contacts: UUIDs made from the integer key, so that no table needs a UUID column or index.
+"""Public ids of calls, contacts and events: UUIDs made from the integer key, so that no table needs a UUID column or index.
 
 A text key costs a hot table 6.6 times an integer's price. The 122 free bits of a version 8 UUID (RFC 9562, 5.8) hold
 
@@ -57,6 +57,14 @@ class PublicIds:
     def parse_contact(self, uuid: str) -> int | None:
         """The contact row behind a public id; None when it is malformed, forged, another database's, or a call's."""
         return self._parse(b"contact", uuid)
+
+    def event_uuid(self, event: int) -> str:
+        """The id of an event, by which programs know it again. Raises ValueError outside 0 .. 2**48 - 1."""
+        return self._make(b"event", event)
+
+    def parse_event(self, uuid: str) -> int | None:
+        """The row of an event behind its public id; None when it is malformed, forged or another database's."""
+        return self._parse(b"event", uuid)
 
     def _make(self, kind: bytes, value: int) -> str:
         if not 0 <= value <= _LOW_48:

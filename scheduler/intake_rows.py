@@ -23,6 +23,7 @@ from dialer.core.contact import Fields, fields_text, merge
 from dialer.core.intake import CampaignRequest
 from dialer.core.model import CampaignId, WallMs
 from scheduler.checkpoint import checkpoint
+from scheduler.outbox import tell_acceptance
 
 if TYPE_CHECKING:
     from scheduler.connection import sqlite3
@@ -144,6 +145,7 @@ class IntakeRows:
             self._insert_calls(stored, list(contacts), texts, 0, len(texts))
             self._upsert(acceptance.account, work.rows, now, known=-1)
             self._keep_answer(key, stored, compose, now)
+            tell_acceptance(self._connection, stored.id, now)
         return stored
 
     def reserve(self, acceptance: Acceptance) -> Stored:
@@ -190,6 +192,7 @@ class IntakeRows:
             if done.rowcount != 1:
                 raise Removed
             self._keep_answer(key, stored, compose, now)
+            tell_acceptance(self._connection, stored.id, now)
 
     def complete(self, campaign: CampaignId, work: ContactWork | None = None) -> None:
         """Create and update the contacts of an active campaign, as far as that was not done.

@@ -26,7 +26,13 @@ def m001_schema(db: Database) -> None:
     )
 
 
-VERSION = 1
+@_migrations()
+def m002_events(db: Database) -> None:
+    """The outbox of events, and who is told."""
+    db.executescript(files("scheduler").joinpath("events.sql").read_text(encoding="utf-8"))
+
+
+VERSION = 2
 
 
 class DatabaseTooNew(Exception):

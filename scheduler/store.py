@@ -1,7 +1,7 @@
 """The durable schedule on SQLite: `dialer.ports.Store`."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from scheduler.batch import Batch
 from scheduler.connection import connect, disk_errors, sqlite3, transaction
 from scheduler.ids import PublicIds
 from scheduler.migrations import require_current
+from scheduler.outbox import Outbox
 from scheduler.timers import Timers
 from scheduler.write_turn import Flag
 
@@ -34,12 +35,20 @@ class SqliteStore:
     on.
 
     `lock_wanted` is 1 while the store waits for the write lock or holds it: SQLite's lock is not fair, so a process
-    that writes much and in chunks must look at it between two chunks. No checkpoint runs in its commits: run a
+    that writes much and in chunks must look at it between two chunks. `on_events` is called after each commit that told
+    something to those who want events. No checkpoint runs in its commits: run a
     `scheduler.checkpoint.Checkpointer` beside it. Raises `DatabaseNotReady` or `DatabaseTooNew` unless the file was
     migrated, `StoreUnavailable` when it cannot be opened.
     """
 
-    def __init__(self, path: str | Path, *, lock_wanted: Flag | None = None, busy_timeout_s: float = 2.0) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        lock_wanted: Flag | None = None,
+        busy_timeout_s: float = 2.0,
+        on_events: Callable[[], None] = lambda: None,
+    ) -> None:
         self._connection = connect(path, checkpoints=False, busy_timeout_s=busy_timeout_s)
         try:
             require_current(self._connection, path)
@@ -48,6 +57,8 @@ class SqliteStore:
             self._connection.close()
             raise
         self._timers = Timers(self._connection)
+        self._outbox = Outbox(self._connection)
+        self._on_events = on_events
         self._lock_wanted = lock_wanted
 
     def close(self) -> None:
@@ -63,6 +74,8 @@ class SqliteStore:
         """
         batch = Batch(self._connection)
         stale = self._timers.stale[:_STALE_AT_ONCE]
+            recording = self._outbox.recording() if changes else None
+            batch = Batch(self._connection, recording)
         with self._write_lock():
             try:
                 for change in changes:
@@ -75,6 +88,8 @@ class SqliteStore:
             if not changes:
                 self._connection.execute("UPDATE meta SET value = value WHERE key = 'next_call'")
         del self._timers.stale[: len(stale)]
+        if recording is not None and self._outbox.committed(recording):
+            self._on_events()
         self._follow(changes, batch)
 
     def call(self, call: CallId) -> CallRecord:

@@ -1,8 +1,10 @@
 from pathlib import Path
 
 import pytest
+from sqlite_utils import Database as SqliteUtils
 
-from scheduler.connection import connect, sqlite3
+from scheduler import migrations
+from scheduler.connection import connect, sqlite3, transaction
 from scheduler.database import Database
 from scheduler.ids import PublicIds
 from scheduler.migrations import VERSION, DatabaseNotReady, DatabaseTooNew, check, migrate
@@ -16,7 +18,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_new_database_is_made_and_is_sound(path: Path) -> None:
-    assert migrate(path) == ["m001_schema"]
+    assert migrate(path) == ["m001_schema", "m002_events"]
     assert check(path) == []
 
 
@@ -26,6 +28,31 @@ def test_migrating_again_changes_nothing(path: Path) -> None:
     before = PublicIds.of(connection).call_uuid(1)
     assert migrate(path) == []
     assert PublicIds.of(connection).call_uuid(1) == before
+    connection.close()
+
+
+def schema(path: Path) -> list[tuple[object, ...]]:
+    connection = connect(path)
+    rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name").fetchall()
+    connection.close()
+    return rows
+
+
+def test_a_database_of_version_1_becomes_what_a_new_one_is_and_keeps_its_rows(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.db", tmp_path / "new.db"
+    connection = connect(old, create=True)
+    with transaction(connection):
+        migrations._migrations.apply(SqliteUtils(connection, execute_plugins=False), stop_before="m002_events")
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute("INSERT INTO call (id, phone, contact) VALUES (1, '+34600000001', '{}')")
+    connection.close()
+    with pytest.raises(DatabaseNotReady, match="schema version 1"):
+        SqliteStore(old)
+    assert migrate(old) == ["m002_events"]
+    migrate(new)
+    assert schema(old) == schema(new)
+    connection = connect(old)
+    assert connection.execute("SELECT phone, events FROM call").fetchall() == [("+34600000001", 0)]
     connection.close()
 
 
