@@ -81,13 +81,6 @@ class StoredCampaign:
     last_first_attempt_at: WallMs | None
 
 
-class StoreUnavailable(Exception):
-    """The database cannot be written now (disk full, I/O error). Nothing of the batch was stored; try again later."""
-
-
-class Store(Protocol):
-    """The durable side of the schedule. All methods run on the loop's thread and return only when done."""
-
 @dataclass(frozen=True, slots=True)
 class RecordedEvent:
     """An event as programs are told it. `position` orders all events, and grows.
@@ -121,6 +114,13 @@ class WebhookTarget:
     failures: int
     retry_at: WallMs | None
 
+
+class StoreUnavailable(Exception):
+    """The database cannot be written now (disk full, I/O error). Nothing of the batch was stored; try again later."""
+
+
+class Store(Protocol):
+    """The durable side of the schedule. All methods run on the loop's thread and return only when done."""
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Store the changes in one transaction, on disk (fsync) before it returns.

@@ -72,11 +72,10 @@ class SqliteStore:
         for a change that cannot follow what is stored (an attempt armed twice, an end without an attempt, a campaign
         completed too soon). Either way nothing is stored.
         """
-        batch = Batch(self._connection)
         stale = self._timers.stale[:_STALE_AT_ONCE]
+        with self._write_lock():
             recording = self._outbox.recording() if changes else None
             batch = Batch(self._connection, recording)
-        with self._write_lock():
             try:
                 for change in changes:
                     batch.add(change)
@@ -88,9 +87,9 @@ class SqliteStore:
             if not changes:
                 self._connection.execute("UPDATE meta SET value = value WHERE key = 'next_call'")
         del self._timers.stale[: len(stale)]
+        self._follow(changes, batch)
         if recording is not None and self._outbox.committed(recording):
             self._on_events()
-        self._follow(changes, batch)
 
     def call(self, call: CallId) -> CallRecord:
         """The call, as it stands on disk. Raises KeyError for a call that does not exist.
