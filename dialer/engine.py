@@ -27,8 +27,10 @@ GATHER_SECONDS = 0.010
 STORE_RETRY_SECONDS = 0.25
 # One turn arms at most so many attempts, so that no backlog holds the loop up.
 PICKS_PER_TURN = 100
-# A jump of the wall clock against the monotonic one beyond this is a step, not slewing.
-CLOCK_STEP_MS = 5
+# Wake-up times are computed anew when the wall clock has moved so far against the monotonic one.
+CLOCK_DRIFT_MS = 5
+# A jump beyond this is somebody setting the clock; less is slewing, or two readings with a pause in between.
+CLOCK_STEP_MS = 100
 # However quiet it is, the loop looks around so often: nobody tells it that the wall clock was set, that the machine slept,
 # or that a worker is up again.
 LOOK_SECONDS = 0.25
@@ -72,7 +74,9 @@ class Engine:
         self._pending_since: Mono | None = None
         self._store_fault: str | None = None
         self._store_retry_at = Mono(0)
-        self._clock_offset = 0.0
+        self._clock_relation = 0.0
+        self._clock_offset = clock.offset_ms()
+        self._clock_step_ms = 0
         self._draining = False
         self._idle = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -193,6 +197,8 @@ class Engine:
         if not self._started:
             return
         now = self._now()
+        # First: what is decided now counts from times on the clock as it was.
+        self._watch_clock(now)
         self._dispatch.on_leg(event, now)
         self._carry_out()
         self._gather(now)
@@ -230,10 +236,32 @@ class Engine:
             self._idle.clear()
 
     def _watch_clock(self, now: Now) -> None:
-        offset = now.wall - now.mono * 1000
+        """Follow the wall clock where it slews; where it was set, move what counts elapsed time, on disk first."""
+        offset = self._clock.offset_ms()
         if abs(offset - self._clock_offset) > CLOCK_STEP_MS:
-            self._clock_offset = offset
+            self._clock_step_ms += round(offset - self._clock_offset)
+        self._clock_offset = offset
+        if self._clock_step_ms:
+            self._follow_step(now)
+        relation = now.wall - now.mono * 1000
+        if abs(relation - self._clock_relation) > CLOCK_DRIFT_MS:
+            self._clock_relation = relation
             self._dispatch.clock_stepped(now)
+
+    def _follow_step(self, now: Now) -> None:
+        step = self._clock_step_ms
+        self._gather(now)
+        self._flush(now, force=True)
+        if self._store_fault is not None:
+            return  # nothing is dialed meanwhile, and the next turn tries again
+        try:
+            self._store.clock_stepped(step, WallMs(now.wall - step))
+        except StoreUnavailable as fault:
+            self._store_failed(fault, now)
+            return
+        log.warning("the wall clock was set: recalls and running campaigns keep their distances", step_ms=step)
+        self._clock_step_ms = 0
+        self._dispatch.clock_stepped(now, step)
 
     def _take_due(self, now: Now) -> None:
         try:

@@ -27,6 +27,13 @@ class Clock(Protocol):
         """This instant. `mono` has the origin of the event loop's clock."""
         ...
 
+    def offset_ms(self) -> float:
+        """How far the wall clock is ahead of one that nobody sets and that runs while the machine sleeps.
+
+        Only its changes mean something: a jump says that somebody set the wall clock.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class DialOrder:
@@ -147,6 +154,14 @@ class Store(Protocol):
 
     def due_timers(self, until: WallMs) -> Iterable[tuple[WallMs, CallId]]:
         """Take all timers with due <= `until`, earliest first. A timer row is given once in a process's life."""
+        ...
+
+    def clock_stepped(self, step_ms: int, before: WallMs) -> None:
+        """The wall clock was set from `before` to `before + step_ms`: move everything that counts elapsed time with it.
+
+        That is every timer, what recalls count from, and the slots of campaigns that were launched at `before`. A launch
+        that is still to come stays where it is: it was promised by the wall clock. Raises `StoreUnavailable`.
+        """
         ...
 
     def next_timer(self) -> WallMs | None:

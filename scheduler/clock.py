@@ -4,6 +4,8 @@ import time
 
 from dialer.core.model import Mono, Now, WallMs
 
+_READ_TOGETHER_NS = 1_000_000
+
 
 class SystemClock:
     """Keeps `dialer.ports.Clock` by the operating system: CLOCK_REALTIME cut to milliseconds, and CLOCK_MONOTONIC."""
@@ -11,3 +13,12 @@ class SystemClock:
     def now(self) -> Now:
         """This instant. `mono` is `time.monotonic`, which asyncio's loop uses too."""
         return Now(wall=WallMs(time.time_ns() // 1_000_000), mono=Mono(time.monotonic()))
+
+    def offset_ms(self) -> float:
+        """Wall clock minus CLOCK_BOOTTIME, to about a millisecond: the two are read until nothing came in between."""
+        while True:
+            before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            wall = time.time_ns()
+            after = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            if after - before < _READ_TOGETHER_NS:
+                return (wall - after) / 1e6

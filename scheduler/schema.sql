@@ -77,6 +77,7 @@ CREATE TABLE campaign (
     finished              INTEGER NOT NULL DEFAULT 0 CHECK (finished >= 0 AND live + finished <= size),
     attempts              INTEGER NOT NULL DEFAULT 0,
     last_first_attempt_at INTEGER,                                      -- fire time, so that stagger outlives a restart
+    clock_shift_ms        INTEGER NOT NULL DEFAULT 0,                   -- steps of the wall clock since the launch; slots count from launch_at + this
     created_at            INTEGER NOT NULL,
     ended_at              INTEGER,
     CHECK (status <> 'completed' OR finished = size)

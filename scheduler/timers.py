@@ -48,6 +48,15 @@ class Timers:
             self._near.cancel(call)
         self.stale += gone
 
+    def shift(self, step_ms: int) -> None:
+        """Every stored timer was moved by `step_ms`; what was given already stays given."""
+        near, self._near = list(self._near), Wheel()
+        for due, call in near:
+            self._near.schedule(due + step_ms, call)
+        if self._mark[0] >= 0:
+            self._mark = (self._mark[0] + step_ms, self._mark[1])
+        self.stale = [(WallMs(due + step_ms), call) for due, call in self.stale]
+
     def due(self, until: WallMs) -> Iterator[tuple[WallMs, CallId]]:
         """Take out the timers with due <= `until`, earliest first; what is not asked for stays.
 

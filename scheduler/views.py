@@ -114,7 +114,7 @@ class Views:
         if row["status"] not in {CampaignStatus.SCHEDULED, CampaignStatus.RUNNING}:
             return None
         pace = Pace(
-            launch_at=row["launch_at"],
+            launch_at=WallMs(row["launch_at"] + row["clock_shift_ms"]),
             stagger_ms=row["stagger_ms"],
             size=row["size"],
             cursor=row["cursor"],
@@ -127,7 +127,8 @@ class Views:
     def _call(self, connection: sqlite3.Connection, campaign: _Row, row: _Row) -> Record:
         next_attempt = None
         if row["state"] == "scheduled":
-            slot = campaign["launch_at"] + (row["id"] - campaign["first_call"]) * campaign["stagger_ms"]
+            launch_at = campaign["launch_at"] + campaign["clock_shift_ms"]
+            slot = launch_at + (row["id"] - campaign["first_call"]) * campaign["stagger_ms"]
             next_attempt = slot if row["next_at"] is None else row["next_at"]
         return {
             "id": self._database.ids.call_uuid(row["id"]),
@@ -154,7 +155,7 @@ def _next_attempt(connection: sqlite3.Connection, row: _Row) -> WallMs | None:
     """The earliest of the first attempt that is next in line and of the campaign's timers, which are read in due order."""
     times: list[int] = []
     if row["cursor"] < row["size"]:
-        times.append(row["launch_at"] + row["cursor"] * row["stagger_ms"])
+        times.append(row["launch_at"] + row["clock_shift_ms"] + row["cursor"] * row["stagger_ms"])
     if row["cursor"] > 0:
         first = row["first_call"]
         timer = connection.execute(_FIRST_TIMER, (first, first + row["size"])).fetchone()

@@ -202,8 +202,18 @@ class Dispatch:
         attempt.advance(Event.LEG_LOST)
         self._closed(attempt, Verdict(Disposition.INTERRUPTED, "the process died"), None, now)
 
-    def clock_stepped(self, now: Now) -> None:
-        """The wall clock was stepped: due times are looked at anew."""
+    def clock_stepped(self, now: Now, step_ms: int = 0) -> None:
+        """The two clocks' relation has changed: due times are looked at anew.
+
+        `step_ms` is how far the wall clock was set (0: it was not, it slews or the machine slept). What counts elapsed time
+        moves with it, as `dialer.ports.Store.clock_stepped` says: nothing is early because a clock was put right, nor hours
+        late.
+        """
+        if step_ms:
+            for lane in self._lanes:
+                lane.shift(step_ms, WallMs(now.wall - step_ms))
+            for attempt in self._attempts:
+                attempt.anchor = WallMs(attempt.anchor + step_ms)
         self._lanes.rouse_all(now)
 
     # Attempts

@@ -8,7 +8,7 @@ import heapq
 from bisect import bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dialer.core.model import CallId, Campaign, CampaignId, CampaignStatus, Mono, Now, WallMs
 from dialer.core.pacing import Admission, Interval, Pacing
@@ -41,6 +41,14 @@ class Lane:
     def dialing(self) -> bool:
         """False while a person has stopped it."""
         return self.status in {CampaignStatus.SCHEDULED, CampaignStatus.RUNNING}
+
+    def shift(self, step_ms: int, before: WallMs) -> None:
+        """The wall clock was set by `step_ms` at `before`. A launch that is still to come keeps its time."""
+        if self.campaign.launch_at <= before:
+            self.campaign = replace(self.campaign, launch_at=WallMs(self.campaign.launch_at + step_ms))
+        # All move alike, so the heaps stay in order.
+        self.recalls = [(WallMs(due + step_ms), call) for due, call in self.recalls]
+        self.snoozed_firsts = [(WallMs(due + step_ms), call) for due, call in self.snoozed_firsts]
 
     def next_first(self) -> tuple[WallMs, CallId] | None:
         """The earliest first attempt that is still to come, with its due time; None when all were picked."""

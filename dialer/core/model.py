@@ -115,7 +115,11 @@ class CallRecord:
 
 @dataclass(frozen=True, slots=True)
 class OpenAttempt:
-    """An attempt that was found without an end when the store was opened: it was in flight when the process died."""
+    """An attempt that was found without an end when the store was opened: it was in flight when the process died.
+
+    `dialog` is what the SIP floor told of its latest INVITE when that left; "" when nobody lived to tell, so that it may
+    have left or not.
+    """
 
     call: CallId
     number: int
@@ -124,3 +128,4 @@ class OpenAttempt:
     dialed_at: WallMs | None
     answered_at: WallMs | None
     trunk: str
+    dialog: str = ""

@@ -463,3 +463,25 @@ def test_timers_keep_their_order_while_new_ones_come_and_the_clock_goes_both_way
     assert world.store.next_timer() == T0 + 70_000
     assert due(world, T0 + 69_999) == []
     assert due(world, T0 + 1_000 * MINUTE) == [(T0 + 70_000, call_of(c, 0)), (T0 + 100 * MINUTE, call_of(c, 2))]
+
+
+@pytest.mark.parametrize("step", [-2 * 3_600_000, 2 * 3_600_000])
+def test_a_clock_that_was_set_moves_timers_anchors_and_launched_slots(world: World, step: int) -> None:
+    launched = world.add_campaign(size=3, launch_at=T0, recall_ms=(MINUTE, 5 * MINUTE))
+    ahead = world.add_campaign(size=1, launch_at=T0 + 10 * MINUTE, scheduled=True)
+    world.store.apply([arm(launched), dial(launched), end(launched), recall(launched)])
+    world.store.apply([arm(launched, 1), dial(launched, 1, at=T0 + 7)])
+    before = T0 + 30_000
+    world.store.clock_stepped(step, WallMs(before))
+    assert list(world.store.due_timers(WallMs(before + step + 29_999))) == []
+    assert list(world.store.due_timers(WallMs(T0 + MINUTE + step))) == [(T0 + MINUTE + step, call_of(launched))]
+    assert world.store.call(call_of(launched)).first_dialed_at == T0 + step
+    assert world.store.call(call_of(launched, 1)).first_dialed_at == T0 + 7 + step
+    assert world.store.campaign(launched.id).campaign.launch_at == T0 + step
+    assert world.store.campaign(launched.id).last_first_attempt_at == T0 + step
+    assert world.store.campaign(ahead.id).campaign.launch_at == T0 + 10 * MINUTE
+    # A timer that was given is still one that was given; it is used up by its attempt at the new time.
+    assert list(world.store.due_timers(WallMs(T0 + 2 * MINUTE + step))) == []
+    world.store.apply([arm(launched, number=2, at=T0 + MINUTE + step)])
+    world.reopen()
+    assert list(world.store.due_timers(WallMs(T0 + 10 * MINUTE + abs(step)))) == []

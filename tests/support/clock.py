@@ -25,6 +25,9 @@ class FakeClock:
         # Rounded to the microsecond first: 0.1 + 0.2 must not make a millisecond that is not over yet.
         return Now(WallMs(math.floor(round(self._wall_at_zero + self.mono * 1000, 3))), Mono(self.mono))
 
+    def offset_ms(self) -> float:
+        return self._wall_at_zero
+
     @property
     def wall(self) -> WallMs:
         """The wall clock, at no cost."""

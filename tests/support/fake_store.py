@@ -199,6 +199,21 @@ class FakeStore:
             self._given.add(first)
             yield first
 
+    def clock_stepped(self, step_ms: int, before: WallMs) -> None:
+        if self.refuse is not None:
+            raise StoreUnavailable(self.refuse)
+        for held in self.campaigns.values():
+            if held.status not in ENDED and held.campaign.launch_at <= before:
+                held.campaign = replace(held.campaign, launch_at=WallMs(held.campaign.launch_at + step_ms))
+            if held.status not in ENDED and held.last_first_attempt_at is not None:
+                held.last_first_attempt_at = WallMs(held.last_first_attempt_at + step_ms)
+        for row in self.calls.values():
+            if row.first_dialed_at is not None and (row.next_at is not None or row.open is not None):
+                row.first_dialed_at = WallMs(row.first_dialed_at + step_ms)
+            if row.next_at is not None:
+                row.next_at = WallMs(row.next_at + step_ms)
+        self._given = {(WallMs(due + step_ms), call) for due, call in self._given}
+
     def next_timer(self) -> WallMs | None:
         first = self._first_timer()
         return None if first is None else first[0]
@@ -258,17 +273,21 @@ class FakeStore:
         assert attempt is not None
         match change:
             case AttemptRetried():
-                attempt.record = replace(attempt.record, fire_at=change.fire_at, trunk=change.trunk)
+                attempt.record = replace(attempt.record, fire_at=change.fire_at, trunk=change.trunk, dialog="")
             case AttemptDialed():
-                attempt.record = replace(attempt.record, dialed_at=attempt.record.dialed_at or change.at)
+                attempt.record = replace(
+                    attempt.record, dialed_at=attempt.record.dialed_at or change.at, dialog=change.dialog
+                )
                 if change.number == 1 and row.first_dialed_at is None:
                     row.first_dialed_at = change.at
             case AttemptAnswered():
-                attempt.record = replace(attempt.record, answered_at=attempt.record.answered_at or change.at)
+                attempt.record = replace(
+                    attempt.record, answered_at=attempt.record.answered_at or change.at, dialog=change.dialog
+                )
             case AttemptEnded():
                 attempt.ended = change
             case AttemptRinging():
-                pass
+                attempt.record = replace(attempt.record, dialog=change.dialog)
 
     def _claim(self, change: AttemptArmed | RecallScheduled | CallSnoozed, number: int) -> FakeCampaign:
         held = self.campaigns[change.campaign]

@@ -52,6 +52,9 @@ class WatchedCalls(FakeCallControl):
         if not self.deaf:
             super().hang_up(leg)
 
+    def _now(self) -> WallMs:
+        return self._clock.wall
+
     def have_places(self, places: int) -> None:
         self._places = places
 
@@ -367,3 +370,42 @@ async def test_a_wall_clock_that_is_set_forward_is_noticed_and_one_set_back_make
     assert len(bench.dialed) == 1
     await bench.until(lambda: len(bench.dialed) == 2, 600)
     assert 0 <= bench.calls.wall[1] - (bench.store.campaigns[2].campaign.launch_at) <= 3
+
+
+@pytest.mark.parametrize("step", [-7_200_000, 7_200_000])
+def test_recalls_and_slots_keep_their_distance_when_the_wall_clock_is_set(step: int) -> None:
+    @engine_story
+    async def story(bench: Bench) -> None:
+        bench.submit(3, ends=BUSY * 3, stagger_ms=1000, recall_ms=(10_000, 20_000))
+        await bench.until(lambda: len(bench.dialed) == 2)
+        began = bench.calls.mono[0]
+        bench.clock.step_wall(step)
+        await bench.until(lambda: len(bench.dialed) == 9, 60)
+        times = [mono - began for mono in bench.calls.mono]
+        assert times == pytest.approx([0, 1, 2, 10, 11, 12, 20, 21, 22], abs=0.3)
+        assert all(sooner >= due - 0.001 for sooner, due in zip(times, [0, 1, 2, 10, 11, 12, 20, 21, 22], strict=True))
+
+    story()
+
+
+@engine_story
+async def test_a_launch_to_come_follows_the_wall_clock_that_was_set(bench: Bench) -> None:
+    bench.submit(1, launch_at=bench.clock.wall + 3_600_000, scheduled=True)
+    bench.clock.step_wall(3_590_000)
+    began = bench.clock.mono
+    await bench.until(lambda: len(bench.dialed) == 1)
+    assert bench.clock.mono - began == pytest.approx(10, abs=0.1)
+
+
+@engine_story
+async def test_a_clock_set_while_the_disk_refuses_is_followed_when_it_works_again(bench: Bench) -> None:
+    bench.submit(1, ends=BUSY, recall_ms=(10_000,))
+    await bench.until(lambda: len(bench.dialed) == 1)
+    began = bench.clock.mono
+    await asyncio.sleep(1)
+    bench.store.refuse = "full"
+    bench.clock.step_wall(86_400_000)
+    await asyncio.sleep(2)
+    bench.store.refuse = None
+    await bench.until(lambda: len(bench.dialed) == 2)
+    assert 10 <= bench.clock.mono - began < 10.5
