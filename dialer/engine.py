@@ -154,6 +154,11 @@ class Engine:
         await self._until_idle(GOODBYE_SECONDS, None)
         self._flush(self._now(), force=True)
 
+    def wake(self) -> None:
+        """Something outside may have changed (a worker came up, a trunk is back): look now."""
+        if self._started:
+            self._arm_timer(self._now(), soon=True)
+
     def hurry(self) -> None:
         """A second signal: do not wait for answered calls any longer."""
         self._hurry.set()
@@ -271,7 +276,8 @@ class Engine:
             self._store_failed(fault, now)
 
     def _pick(self, now: Now) -> None:
-        for _ in range(min(PICKS_PER_TURN, self._control.free_places())):
+        # Armed attempts have no leg yet, but each will need a place.
+        for _ in range(min(PICKS_PER_TURN, self._control.free_places() - self._dispatch.armed)):
             pick = self._dispatch.pick(now)
             if pick is None:
                 return
@@ -332,8 +338,8 @@ class Engine:
             case PlayAudio(leg, token, audio):
                 self._control.play(leg, token, audio)
 
-    def _arm_timer(self, now: Now) -> None:
-        at = self._next_turn(now)
+    def _arm_timer(self, now: Now, *, soon: bool = False) -> None:
+        at = now.mono if soon else self._next_turn(now)
         if self._timer_at is not None and self._timer_at <= at:
             return
         if self._timer is not None:
@@ -342,7 +348,8 @@ class Engine:
         self._timer = self._loop.call_at(at, self._on_timer)
 
     def _next_turn(self, now: Now) -> Mono:
-        dialing = not self._draining and self._store_fault is None and self._control.free_places() > 0
+        places = self._control.free_places() - self._dispatch.armed
+        dialing = not self._draining and self._store_fault is None and places > 0
         times = [Mono(now.mono + LOOK_SECONDS), self._dispatch.next_wake(now, dialing=dialing)]
         if not self._draining and self._store_fault is None:
             times.append(self._next_due(now))

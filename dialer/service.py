@@ -46,6 +46,7 @@ from scheduler.playbooks import Playbooks
 from scheduler.store import SqliteStore
 from scheduler.views import Views
 from sip.facts import StackUnusable
+from sip.orphans import end_orphans
 from sip.pool import WorkerPool
 from sip.trunk import TrunkProfile, UnfitForSip
 
@@ -161,6 +162,9 @@ class Service:
         await self._loader.start()
         parts.push_async_callback(self._loader.stop)
 
+        # Nothing is dialed before this is over: till then the far side counts these calls as ours. And before the workers
+        # start, so that the ports which the answers go to are free.
+        await end_orphans(attempt.dialog for attempt in self._store.open_attempts())
         self._pool = await self._start_pool(parts)
         engine = self._engine = Engine(
             clock=clock,
@@ -176,6 +180,7 @@ class Service:
             ),
         )
         engine.start()
+        self._pool.on_state(engine.wake)
         parts.callback(engine.stop)
 
         backend = Backend(

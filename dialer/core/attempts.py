@@ -66,6 +66,11 @@ class Attempts:
         return phone in self._numbers
 
     @property
+    def armed(self) -> int:
+        """Attempts that hold a channel and have no leg yet."""
+        return self._pacing.taken - len(self._legs)
+
+    @property
     def unstored(self) -> bool:
         """True while an armed attempt waits for the disk."""
         return bool(self._unstored)

@@ -87,6 +87,11 @@ class Dispatch:
         return sum(a.state is State.ANSWERED for a in self._attempts)
 
     @property
+    def armed(self) -> int:
+        """Attempts that are recorded or about to be, and whose INVITE has not left."""
+        return self._attempts.armed
+
+    @property
     def unstored(self) -> bool:
         """True while an armed attempt waits for the disk."""
         return self._attempts.unstored
