@@ -101,6 +101,7 @@ class Leg(pj.Call):  # type: ignore[misc]
                 self._response_came(event.tsx.statusCode, event.src.rdata.wholeMsg)
         elif state == pj.PJSIP_INV_STATE_CONFIRMED:
             self.answered = True
+            self._dialog.confirmed()
             self._report(Answered(self.leg, wall_ms(), self._dialog.as_json()))
         elif state == pj.PJSIP_INV_STATE_DISCONNECTED and self._hung_up_at is None and self.end is None:
             self.end = self._ended_by_other(prm.e)

@@ -13,9 +13,10 @@ _BRACKETED: Final = re.compile(r"<([^<>]+)>")
 class DialogFacts:
     """The facts of one outgoing INVITE's dialog (RFC 3261 sections 9.1 and 12.2.1.1), as compact JSON.
 
-    Keys: `uri` (Request-URI), `call_id`, `from`, `to`, `via`, `cseq` (the INVITE's number), `contact` (ours), `routes`
-    (in sending order), `target` (their Contact, once known; the Request-URI until then), `destination` (ip:port),
-    `transport`. A CANCEL needs the INVITE's own `via`; a BYE a fresh branch and `cseq` + 1.
+    Keys: `uri` (Request-URI), `call_id`, `from`, `to`, `via`, `cseq` (the INVITE's number), `contact` (ours),
+    `invite_routes` (the INVITE's own), `routes` (the dialog's, in sending order), `target` (their Contact, once known; the
+    Request-URI until then), `destination` (ip:port), `transport`, `confirmed` (our ACK to a 200 is out). A CANCEL needs the
+    INVITE's own `via`; a BYE a fresh branch and `cseq` + 1.
     """
 
     __slots__ = ("_facts",)
@@ -36,10 +37,12 @@ class DialogFacts:
             "via": via,
             "cseq": int(headers.first("cseq").split(" ")[0]),
             "contact": headers.first("contact"),
+            "invite_routes": headers.all("route"),
             "routes": headers.all("route"),
             "target": uri,
             "destination": destination,
             "transport": via.partition(" ")[0].rpartition("/")[2].lower(),
+            "confirmed": False,
         }
 
     def response_came(self, text: str) -> None:
@@ -55,6 +58,11 @@ class DialogFacts:
         recorded = [route for line in headers.all("record-route") for route in split_unquoted(line, ",")]
         if recorded:
             self._facts["routes"] = recorded[::-1]
+
+    def confirmed(self) -> None:
+        """A 200 was acknowledged: from now on only a BYE ends the dialog."""
+        if self._facts:
+            self._facts["confirmed"] = True
 
     def as_json(self) -> str:
         """The facts so far; "" before the INVITE."""

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dialer.core.events import LegEnded, LegEvent, LegLost, LegRefused, PlayEnded
+from dialer.core.events import Answered, InviteSent, LegEnded, LegEvent, LegLost, LegRefused, PlayEnded, Rang
 from dialer.core.model import LegId, WallMs
 from dialer.ports import DialOrder
 from sip.facts import BuildFacts, StackUnusable, probe
 from sip.messages import Begin, Dial, HangUp, Message, Play, RegistrationChanged, SetTrunk, TrunkFailed
+from sip.orphans import end_orphans
 from sip.plan import plan_pool
 from sip.process import WorkerProcess
 from sip.resolve import Way, find_way
@@ -77,6 +78,8 @@ class WorkerPool:
         self._registered = {trunk.name: False for trunk in trunks if trunk.register}
         self._registrar: WorkerProcess | None = None
         self._carriers: dict[LegId, WorkerProcess] = {}
+        self._dialogs: dict[LegId, str] = {}
+        self._untraced: dict[LegId, str] = {}
         self._receive: Callable[[LegEvent], None] = lambda _: None
         self._state_changed: Callable[[], None] = lambda: None
         self._first_news = asyncio.Event()
@@ -126,6 +129,8 @@ class WorkerPool:
             self._resolving.cancel()
         if self._supervisor is not None:
             await self._supervisor.stop(drain_seconds, FAREWELL_SECONDS)
+        for leg in list(self._untraced):
+            self._give_up(leg)
 
     def _begin(self, slot: int) -> Begin:
         plan = self._running.plan
@@ -216,6 +221,8 @@ class WorkerPool:
         worker = self._carriers.get(leg)
         if worker is not None:
             worker.send(HangUp(leg))
+        elif leg in self._untraced:
+            asyncio.get_running_loop().call_soon(self._give_up, leg)
 
     def play(self, leg: LegId, token: int, audio: str) -> None:
         """See CallControl."""
@@ -249,19 +256,39 @@ class WorkerPool:
                 self._state_changed()
             case LegEnded(leg) | LegRefused(leg):
                 self._carriers.pop(leg, None)
+                self._dialogs.pop(leg, None)
                 self._running.leg_ended(worker, leg)
+                self._receive(message)
+            case InviteSent(leg) | Rang(leg) | Answered(leg):
+                self._dialogs[leg] = message.dialog
                 self._receive(message)
             case _:
                 self._receive(message)  # type: ignore[arg-type]  # a worker sends no commands
 
-    def _worker_lost(self, worker: WorkerProcess, reason: str) -> None:
+    async def _worker_lost(self, worker: WorkerProcess, reason: str) -> None:
+        """End the worker's dialogs in its place, then tell that its legs are gone: their channels are free from then on.
+
+        Whether the INVITE of a leg without a dialog has left is not known. That leg counts until it is hung up, which is
+        after the ring timeout: so long the callee's phone may ring, and nothing can be done about it.
+        """
         if worker is self._registrar:
             self._registrar = None
+        why = f"its worker ended: {reason}"
         for leg in worker.legs:
             self._carriers.pop(leg, None)
-        for leg in list(worker.legs):
-            self._receive(LegLost(leg, _wall_ms(), f"its worker ended: {reason}"))
+        self._untraced |= {leg: why for leg in worker.legs if leg not in self._dialogs}
+        traced = {leg: self._dialogs.pop(leg) for leg in worker.legs if leg in self._dialogs}
         worker.legs.clear()
+        try:
+            await end_orphans(traced.values())
+        finally:
+            for leg in traced:
+                self._receive(LegLost(leg, _wall_ms(), why))
+
+    def _give_up(self, leg: LegId) -> None:
+        why = self._untraced.pop(leg, None)
+        if why is not None:
+            self._receive(LegLost(leg, _wall_ms(), why))
 
     # State
 

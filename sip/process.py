@@ -17,6 +17,7 @@ from sip.messages import MAX_PACKET, BadMessage, Command, Message, Ping, Pong, d
 log = logging.getLogger(__name__)
 
 PACKETS_A_TURN: Final = 64  # of one worker, before the others and the rest of the loop get their turn
+PINGS_OF_SILENCE: Final = 2  # sent and not answered; one is always on its way
 EXIT_SECONDS: Final = 2.0  # from the channel's end to the process's end
 
 
@@ -35,6 +36,7 @@ class WorkerProcess:
     ended_at: deque[float] = field(default_factory=deque)
     up: bool = False
     retiring: bool = False
+    dead: bool = False
     started_at: float = 0.0
     last_pong: Pong | None = None
     _pings: int = 0
@@ -62,6 +64,11 @@ class WorkerProcess:
         self._channel = ours
         self.started_at = loop.time()
         loop.add_reader(ours, self._readable)
+
+    @property
+    def silent(self) -> bool:
+        """Whether the last ping but one has gone unanswered."""
+        return self._unanswered >= PINGS_OF_SILENCE
 
     @property
     def pid(self) -> int:

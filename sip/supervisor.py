@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from dialer.core.model import LegId
@@ -37,8 +37,8 @@ class Supervisor:
     10 s. One that leaves 5 pings unanswered is killed. One that has carried many calls, or grown, takes no more and
     leaves after its last; another takes its place at once.
 
-    `receive` gets every message but pongs, `lost` each worker that is gone with the reason, `changed` is called after any
-    change of what the workers can carry.
+    `receive` gets every message but pongs, `lost` each worker that is gone with the reason, and its slot is not used again
+    before `lost` is done; `changed` is called after any change of what the workers can carry.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Supervisor:
         trunks: Callable[[], list[SetTrunk]],
         *,
         receive: Callable[[WorkerProcess, Message], None],
-        lost: Callable[[WorkerProcess, str], None],
+        lost: Callable[[WorkerProcess, str], Awaitable[None]],
         changed: Callable[[], None],
     ) -> None:
         self.plan = plan
@@ -60,6 +60,8 @@ class Supervisor:
         self._receive, self._lost, self._changed = receive, lost, changed
         self._failures = 0
         self._pending: set[asyncio.Task[None]] = set()
+        self._burials: set[asyncio.Task[None]] = set()
+        self._without_slot = 0
         self._stopping = False
         self._launching = 0  # decided, not in `workers` yet
         self._one_gone = asyncio.Event()
@@ -69,7 +71,7 @@ class Supervisor:
 
     def places_of(self, worker: WorkerProcess) -> int:
         """How many more legs a worker can take now."""
-        if not worker.up or worker.retiring:
+        if not worker.up or worker.retiring or worker.silent:
             return 0
         free = self.plan.places - len(worker.legs)
         if self._facts.waits_by_epoll:
@@ -104,8 +106,9 @@ class Supervisor:
 
     def grow(self) -> None:
         """Start workers, as far as the plan allows, until those up and those coming have room to spare."""
-        starting = sum(not worker.up for worker in self.workers.values())
-        staying = sum(not worker.retiring for worker in self.workers.values()) + self._launching
+        living = [worker for worker in self.workers.values() if not worker.dead]
+        starting = sum(not worker.up for worker in living)
+        staying = sum(not worker.retiring for worker in living) + self._launching
         room = self.free_places() + (starting + self._launching) * self.plan.places
         while not self._stopping and staying < self.plan.workers and room < SPARE_PLACES:
             self._launch(0.0)
@@ -124,7 +127,10 @@ class Supervisor:
         finally:
             self._launching -= 1
         slot = next((slot for slot in range(self.plan.slots) if slot not in self.workers), None)
-        if self._stopping or slot is None:
+        if self._stopping:
+            return
+        if slot is None:
+            self._without_slot += 1
             return
         worker = WorkerProcess(slot, self._received, self._gone)
         self.workers[slot] = worker
@@ -156,7 +162,7 @@ class Supervisor:
             self._receive(worker, message)
 
     def _gone(self, worker: WorkerProcess, reason: str) -> None:
-        self.workers.pop(worker.slot, None)
+        worker.dead = True
         lived = asyncio.get_running_loop().time() - worker.started_at if worker.started_at else 0.0
         expected = worker.retiring and not worker.legs
         if not expected:
@@ -164,17 +170,31 @@ class Supervisor:
             log.error("worker %d: %s, with %d legs", worker.pid, reason, len(worker.legs))
             if worker.up or not self.last_fault:
                 self.last_fault = f"a worker ended: {reason}"
-        self._lost(worker, reason)
-        self._one_gone.set()
+        worker.up = False
         self._changed()
         if not self._stopping and not expected:
             back_off = min(LONGEST_BACK_OFF_SECONDS, FIRST_BACK_OFF_SECONDS * 2 ** min(self._failures - 1, 10))
             self._launch(back_off)
+        burial = asyncio.create_task(self._bury(worker, reason))
+        self._burials.add(burial)
+        burial.add_done_callback(self._burials.discard)
+
+    async def _bury(self, worker: WorkerProcess, reason: str) -> None:
+        """Let the pool end what the worker left behind; its slot, and with it a fixed SIP port, is free then."""
+        try:
+            await self._lost(worker, reason)
+        finally:
+            self.workers.pop(worker.slot, None)
+            self._one_gone.set()
+            self._changed()
+            if self._without_slot and not self._stopping:
+                self._without_slot -= 1
+                self._launch(0.0)
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            for worker in list(self.workers.values()):
+            for worker in [worker for worker in self.workers.values() if not worker.dead]:
                 if worker.ping() >= (PINGS_MISSED if worker.up else START_TICKS):
                     log.error("worker %d does not answer: it is killed", worker.pid)
                     worker.kill()

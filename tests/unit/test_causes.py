@@ -87,10 +87,12 @@ def test_a_dialog_is_known_from_the_invite_and_sharpened_by_responses() -> None:
         "via": "SIP/2.0/TCP 192.0.2.9:5080;rport;branch=z9hG4bK1",
         "cseq": 77,
         "contact": "<sip:dialer@192.0.2.9:5080>",
+        "invite_routes": ["<sip:192.0.2.1;lr>"],
         "routes": ["<sip:192.0.2.1;lr>"],
         "target": "sip:+34600@192.0.2.5:5060",
         "destination": "192.0.2.5:5060",
         "transport": "tcp",
+        "confirmed": False,
     }
     facts.response_came("SIP/2.0 100 Trying\r\nTo: <sip:+34600@192.0.2.5>\r\n\r\n")
     assert json.loads(facts.as_json()) == first
@@ -101,3 +103,6 @@ def test_a_dialog_is_known_from_the_invite_and_sharpened_by_responses() -> None:
     second = json.loads(facts.as_json())
     assert (second["to"], second["target"]) == ("<sip:+34600@192.0.2.5>;tag=theirs", "sip:far@192.0.2.7:5090")
     assert second["routes"] == ["<sip:p1;lr>", "<sip:p2;lr>"]
+    assert second["invite_routes"] == ["<sip:192.0.2.1;lr>"]
+    facts.confirmed()
+    assert json.loads(facts.as_json()) == {**second, "confirmed": True}
