@@ -30,6 +30,7 @@ from dialer.core.intake import IntakeRules
 from dialer.core.model import CampaignId, Trunk
 from dialer.core.phone import PhoneRules, normalize
 from dialer.engine import Engine
+from dialer.event_loop import new_event_loop
 from dialer.logs import configure
 from dialer.machine import machine_of, phone_rules
 from dialer.ports import StoreUnavailable
@@ -64,7 +65,8 @@ def run(settings: Settings) -> int:
     configure(form=settings.log.format, level=settings.log.level, mask_numbers=settings.log.mask_numbers)
     require_own_packages()
     try:
-        return asyncio.run(Service(settings).run())
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            return runner.run(Service(settings).run())
     except (StackUnusable, UnfitForSip, StoreUnavailable, OSError) as fault:
         raise CannotStart(str(fault)) from fault
 

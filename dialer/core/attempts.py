@@ -133,7 +133,7 @@ class Attempts:
         match event:
             case InviteSent():
                 if attempt.sent is not None:
-                    attempt.sent.left(Mono(min(now.mono, now.mono_of(event.at))))
+                    attempt.sent.seen(Mono(min(now.mono, now.mono_of(event.at))))
                 if attempt.advance(Event.SENT):
                     self._dialed(attempt, event)
             case Rang():

@@ -15,10 +15,16 @@ from dataclasses import dataclass
 from dialer.core.model import Mono, Trunk
 
 # How much of a late turn may be caught up by the next INVITE. Without it `last + interval` loses the rate (9 % at 1,000 a
-# second); with much of it gaps on the wire get visibly shorter than the stagger.
+# second); with much of it gaps on the wire get visibly shorter than the stagger. The share is for short intervals, and has
+# to be well above what the loop is late as a rule (0.2 to 0.6 ms on a busy machine), or no delay is ever caught up.
 TOLERANCE_SECONDS = 0.002
+TOLERANCE_SHARE = 0.2
 # The far side's clock and its socket queue add jitter to what it sees of our sliding second.
 GUARD_SECONDS = 0.005
+# From here to the wire an INVITE takes 0.5 to 3 ms. So much of its way is not held against the one behind it, whose way is
+# no shorter: else each would wait for the delay of all before it, and the rate be lost (a quarter of it at a stagger of
+# 10 ms). Below the guard, so that no sliding second holds more than it may.
+WAY_SECONDS = 0.004
 
 
 class Sent:
@@ -40,9 +46,13 @@ class Sent:
         return self.at
 
     def left(self, at: Mono) -> None:
-        """It is on its way, or seen on the wire, at `at`. A report earlier than what is known changes nothing."""
+        """It is on its way at `at`. A time before what is known changes nothing."""
         self.at = Mono(max(self.at, at))
         self._after.clear()
+
+    def seen(self, at: Mono) -> None:
+        """It was seen on the wire at `at`, which counts as far as its way took longer than `WAY_SECONDS`."""
+        self.left(Mono(at - WAY_SECONDS))
 
 
 class Interval:
@@ -50,7 +60,7 @@ class Interval:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._tolerance = min(TOLERANCE_SECONDS, seconds * 0.05)
+        self._tolerance = min(TOLERANCE_SECONDS, seconds * TOLERANCE_SHARE)
         self._theoretical = Mono(float("-inf"))
         self._last: Sent | None = None
 

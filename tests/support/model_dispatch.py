@@ -24,7 +24,7 @@ from dialer.core.dispatch import ARM_AHEAD_SECONDS, Dispatch, Limits
 from dialer.core.effects import Dial, HangUp, PlayAudio
 from dialer.core.events import Answered, EndedBy, InviteSent, LegEnded, LegEvent, LegLost, LegRefused, PlayEnded, Rang
 from dialer.core.model import CallId, Campaign, CampaignId, CampaignStatus, Disposition, LegId, Trunk, WallMs
-from dialer.core.pacing import TOLERANCE_SECONDS
+from dialer.core.pacing import TOLERANCE_SECONDS, TOLERANCE_SHARE
 from dialer.ports import StoreUnavailable
 from tests.support.clock import FakeClock
 from tests.support.fake_store import FakeStore
@@ -47,7 +47,7 @@ INSTANT = 1e-6
 
 def slack(interval: float) -> float:
     """How much closer than `interval` two departures may come."""
-    return min(TOLERANCE_SECONDS, interval * 0.05) + INSTANT
+    return min(TOLERANCE_SECONDS, interval * TOLERANCE_SHARE) + INSTANT
 
 
 @dataclass(slots=True)

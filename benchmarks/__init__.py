@@ -1,0 +1,1 @@
+"""Figures of this machine: what the promises cost, as ratios within one run. `python -m benchmarks --help`."""
