@@ -268,7 +268,7 @@ def test_a_file_that_is_no_tarball_or_holds_no_one_folder_is_refused(tmp_path: P
 
 
 def test_a_failing_step_shows_the_end_of_its_log_and_where_all_of_it_is(steps: Steps) -> None:
-    script = "import sys\nfor n in range(40): print('line', n)\nsys.exit('the reason')"
+    script = "import sys\nfor n in range(40): print('line', n, flush=True)\nsys.exit('the reason')"
     with pytest.raises(StepFailedError) as failed:
         steps.run("broken", [sys.executable, "-c", script])
     text = str(failed.value)
