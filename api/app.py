@@ -2,7 +2,7 @@
 
 from starlette.applications import Starlette
 
-from api import calls, campaigns, contacts, do_not_call, health, playbooks
+from api import calls, campaigns, contacts, do_not_call, health, openapi, playbooks
 from api.backend import Backend
 from api.problems import unrouted
 
@@ -17,6 +17,7 @@ def create_app(backend: Backend) -> Starlette:
             *contacts.routes(backend),
             *do_not_call.routes(backend),
             *health.routes(backend),
+            *openapi.routes(),
         ],
         # 404 comes from the router; Exception can only be a fault of the router itself.
         exception_handlers={404: unrouted, Exception: unrouted},

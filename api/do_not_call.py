@@ -28,16 +28,11 @@ def routes(backend: Backend) -> list[Route]:
 
     async def listing(request: Request, who: Principal) -> Response:
         asked = query(request, "phone", "limit", "cursor", "format")
+        phone, limit, after = await phone_asked(backend, asked), limit_of(asked), text_position("do-not-call", asked)
         if one_of("format", asked, ("json", "csv")) == "csv":
-            if set(asked) != {"format"}:
-                raise bad_request("format=csv gives the whole list: no other parameter goes with it")
-            return csv_download("do-not-call.csv", ("phone", "added_at"), _whole_list(backend, who))
+            return csv_download("do-not-call.csv", ("phone", "added_at"), _whole_list(backend, who, phone))
         items, position = await in_thread(
-            backend.do_not_call.list,
-            who.account_id,
-            phone=await phone_asked(backend, asked),
-            limit=limit_of(asked),
-            after=text_position("do-not-call", asked),
+            backend.do_not_call.list, who.account_id, phone=phone, limit=limit, after=after
         )
         return JsonAnswer({"items": items, "next_cursor": cursor("do-not-call", position)})
 
@@ -65,11 +60,11 @@ def routes(backend: Backend) -> list[Route]:
     return [resource("/do-not-call", backend.accounts, GET=listing, POST=add, DELETE=remove)]
 
 
-async def _whole_list(backend: Backend, who: Principal) -> AsyncIterator[Iterable[Row]]:
+async def _whole_list(backend: Backend, who: Principal, phone: str | None) -> AsyncIterator[Iterable[Row]]:
     after: str | None = None
     while True:
         items, position = await in_thread(
-            backend.do_not_call.list, who.account_id, phone=None, limit=MAX_LIMIT, after=after
+            backend.do_not_call.list, who.account_id, phone=phone, limit=MAX_LIMIT, after=after
         )
         yield [(item["phone"], item["added_at"]) for item in items]
         if position is None:

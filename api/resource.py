@@ -27,6 +27,11 @@ class Resource:
         allowed = {*handlers, "OPTIONS"} | ({"HEAD"} if "GET" in handlers else set())
         self._allow = ", ".join(sorted(allowed))
 
+    @property
+    def methods(self) -> frozenset[str]:
+        """What has a handler."""
+        return frozenset(self._handlers)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
         request = Request(scope, receive, send)

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
-from pydantic import ConfigDict, StringConstraints, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, with_config
 from pydantic_core import to_json
 from typing_extensions import TypedDict
 
@@ -33,7 +33,7 @@ class ContactFields(TypedDict, total=False):
     state: _Text
     country: _Text
     postal_code: _Text
-    timezone: _Text
+    timezone: Annotated[_Text, Field(description="An IANA name.", json_schema_extra={"format": "iana-timezone"})]
     utm_source: _Text
     utm_medium: _Text
     utm_campaign: _Text

@@ -9,15 +9,23 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, Required
 
-from pydantic import ConfigDict, FailFast, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError, WithJsonSchema, with_config
 from typing_extensions import TypedDict
 
 from dialer.core.contact import ContactFields, Fields, merge, read_fields, rest_faults
 from dialer.core.model import WallMs
 from dialer.core.phone import BLANK, E164, PhoneRules, normalize
-from dialer.core.timetable import Minutes, read_launch_at, read_recall, show_minute, show_time
+from dialer.core.timetable import (
+    LONGEST_RECALL_MINUTES,
+    MOST_RECALLS,
+    Minutes,
+    read_launch_at,
+    read_recall,
+    show_minute,
+    show_time,
+)
 
 NO_PHONE = "Each contact must have a non-empty phone field"
 UNKNOWN_PLAYBOOK = "There is no such playbook"
@@ -86,20 +94,68 @@ class Refusal:
         return {"error": self.error, "details": [fault.detail() for fault in self.faults]}
 
 
-@with_config(ConfigDict(extra="ignore", strict=True))
-class _Contact(ContactFields):
-    phone: str
+# What pydantic leaves to `read_launch_at`, `read_recall` and `normalize` is told to readers of the schema here.
+_Id = Annotated[Any, WithJsonSchema({"type": "string", "format": "uuid", "description": "The playbook's id."})]
+_Phone = Annotated[
+    str,
+    Field(
+        description="E.164; separators are dropped and a leading 00 is +. Other forms where the server's settings allow them.",
+        json_schema_extra={"format": "phone", "minLength": 1, "maxLength": 64, "examples": ["+34600000001"]},
+    ),
+]
+_Launch = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}],
+            "description": "When to begin, ISO 8601; without an offset it is UTC. Missing, null or past: now.",
+        }
+    ),
+]
+_MINUTES = {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_RECALL_MINUTES}
+_Recall = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "array", "items": _MINUTES, "maxItems": MOST_RECALLS},
+                {"type": "string", "format": "recall-list", "description": "A JSON array as text, or nothing."},
+                {"type": "null"},
+            ],
+            "description": "Minutes after the first attempt at which to call again those who did not answer.",
+            "examples": [[30, 120]],
+        }
+    ),
+]
 
 
 @with_config(ConfigDict(extra="ignore", strict=True))
-class _Campaign(TypedDict, total=False):
-    playbook_id: Any
-    contacts: Annotated[list[_Contact], FailFast()]
-    launch_at: Any
-    recall: Any
+class ContactBody(ContactFields):
+    """A contact as it is posted."""
+
+    phone: Required[_Phone]
 
 
-_ADAPTER = TypeAdapter(_Campaign)
+@with_config(ConfigDict(extra="ignore", strict=True))
+class CampaignBody(TypedDict, total=False):
+    """The body of POST /campaign. Unknown fields are ignored."""
+
+    playbook_id: Required[_Id]
+    contacts: Required[Annotated[list[ContactBody], Field(min_length=1), FailFast()]]
+    launch_at: _Launch
+    recall: _Recall
+
+
+@with_config(ConfigDict(extra="ignore", strict=True))
+class CallBody(ContactBody):
+    """The body of POST /call: a contact's fields, and beside them what a campaign has."""
+
+    playbook_id: Required[_Id]
+    launch_at: _Launch
+    recall: _Recall
+
+
+_ADAPTER = TypeAdapter(CampaignBody)
 
 
 class _Refused(Exception):

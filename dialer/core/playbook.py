@@ -22,7 +22,11 @@ class Play(_Closed):
     """Play a WAV file from the media directory to the callee."""
 
     do: Literal["play"]
-    audio: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./ -]*$", max_length=200)]
+    audio: Annotated[
+        str,
+        StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./ -]*$", max_length=200),
+        Field(description="A file of the media directory.", json_schema_extra={"format": "audio-file"}),
+    ]
 
     @field_validator("audio")
     @classmethod
@@ -51,8 +55,20 @@ Step = Annotated[Play | Wait | Hangup, Field(discriminator="do")]
 class Playbook(_Closed):
     """How to call and what to say. Durations are seconds; `caller_id` None means the trunk's own."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
-    trunks: Annotated[list[str], Field(min_length=1, max_length=16)]
+    name: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=200, strip_whitespace=True),
+        Field(json_schema_extra={"pattern": r"\S"}),
+    ]
+    trunks: Annotated[
+        list[Annotated[str, Field(json_schema_extra={"format": "trunk"})]],
+        Field(
+            min_length=1,
+            max_length=16,
+            description="Names of the server's trunks, in order of preference.",
+            json_schema_extra={"uniqueItems": True},
+        ),
+    ]
     caller_id: Annotated[str, StringConstraints(pattern=r"^\+?[0-9*#]{1,20}$")] | None = None
     ring_timeout_seconds: Annotated[float, Field(ge=1, le=300)] = 30
     max_call_seconds: Annotated[float, Field(ge=1, le=86_400)] = 600

@@ -23,6 +23,7 @@ def register(*, trunks: list[str], audio: list[str]) -> None:
         "recall-list": minutes,
         "date-time": times,
         "iana-timezone": st.sampled_from(["Europe/Madrid", "America/New_York", "UTC", "Asia/Kathmandu"]),
+        "number-list": st.lists(phones, min_size=1, max_size=5).map("\n".join),
         "trunk": st.sampled_from(trunks),
         "audio-file": st.sampled_from(audio),
         # A cursor comes from an answer; the only one that can be made up is that of the start.

@@ -1,0 +1,265 @@
+"""What the API can do, path by path, as the OpenAPI document tells it. A test holds this list against the routes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from api import schemas
+from api.payloads import DEFAULT_LIMIT, MAX_LIMIT
+from dialer.core.intake import CallBody, CampaignBody
+from dialer.core.model import CampaignStatus, Disposition
+from dialer.core.playbook import Playbook
+
+Schema = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A query parameter or header."""
+
+    name: str
+    schema: Schema
+    description: str = ""
+    required: bool = False
+    place: str = "query"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method on one path. `body` and `answers` map media types, or statuses, to a model, or to
+    a JSON schema for what is no JSON (None: any text).
+
+    `example` is a body that works as it stands, once ids are filled in; a test sends it.
+    """
+
+    method: str
+    path: str
+    group: str
+    summary: str
+    answers: Mapping[HTTPStatus, tuple[str, Mapping[str, Any]]]
+    parameters: tuple[Parameter, ...] = ()
+    body: Mapping[str, Any] = field(default_factory=dict)
+    example: Any = None
+    errors: tuple[HTTPStatus, ...] = ()
+    open: bool = False
+    description: str = ""
+
+    @property
+    def id(self) -> str:
+        """`get_campaign_id_calls`."""
+        words = self.path.replace("{", "").replace("}", "").replace("-", "_").replace(".", "_").split("/")
+        return "_".join([self.method.lower(), *filter(None, words)])
+
+
+JSON, CSV = "application/json", "text/csv"
+OK, CREATED, ACCEPTED, GONE = HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT
+TOO_LARGE, CONFLICT = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.CONFLICT
+UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
+
+PLAYBOOK_ID = "7a0f3f0e-8f0e-4f6a-9d1a-3c1f1f9f4f10"
+_WORD = {"type": "string"}
+
+
+def _words(*words: str) -> Schema:
+    # An empty filter is none: so do the forms of web pages send it.
+    return {"type": "string", "enum": ["", *words]}
+
+
+def _json(model: Any) -> dict[str, Any]:  # noqa: ANN401 - any type that pydantic reads
+    return {JSON: model}
+
+
+LIMIT = Parameter(
+    "limit", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}, "Items in a page."
+)
+CURSOR = Parameter(
+    "cursor", {"type": "string", "format": "cursor"}, "`next_cursor` of the page before; empty: from the start."
+)
+PHONE = Parameter("phone", {"type": "string", "format": "phone"}, "Only this number; empty: all.")
+FORMAT = Parameter("format", _words("json", "csv"), "csv: the whole list as a file, whatever limit and cursor say.")
+KEY = Parameter(
+    "Idempotency-Key",
+    {"type": "string", "pattern": "^[!-~]{1,255}$"},
+    "A repeated request with the same key and body within 24 hours gets the stored answer.",
+    place="header",
+)
+
+NUMBER_LIST: Schema = {
+    "type": "string",
+    "format": "number-list",
+    "minLength": 1,
+    "description": "CSV with a column `phone`, or one number a line.",
+}
+
+_CAMPAIGN = {OK: ("The campaign.", _json(schemas.Campaign))}
+_CALL = {OK: ("The call.", _json(schemas.Call))}
+_PLAYBOOK = {
+    "name": "Renewal",
+    "trunks": ["pbx"],
+    "ring_timeout_seconds": 30,
+    "recall_on": ["busy", "no_answer"],
+    "steps": [{"do": "wait", "seconds": 1}, {"do": "hangup"}],
+}
+_SUBMISSION = (TOO_LARGE, HTTPStatus.FORBIDDEN, CONFLICT, UNAVAILABLE)
+
+
+def _order(word: str, summary: str) -> Operation:
+    return Operation("POST", f"/campaign/{{id}}/{word}", "Campaigns", summary, _CAMPAIGN, errors=(CONFLICT,))
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        "POST",
+        "/campaign",
+        "Campaigns",
+        "Call a list of contacts, now or at launch_at",
+        {ACCEPTED: ("Durable: it survives a crash from here on.", _json(schemas.CampaignAccepted))},
+        parameters=(KEY,),
+        body=_json(CampaignBody),
+        example={
+            "playbook_id": PLAYBOOK_ID,
+            "contacts": [{"phone": "+34600000001", "first_name": "Ana", "custom_fields": {"contract": "A-17"}}],
+            "launch_at": "2031-03-01T10:00:00Z",
+            "recall": [30, 120],
+        },
+        errors=_SUBMISSION,
+    ),
+    Operation(
+        "GET",
+        "/campaign",
+        "Campaigns",
+        "The account's campaigns, newest first",
+        {OK: ("A page.", _json(schemas.Page[schemas.Campaign]))},
+        parameters=(Parameter("status", _words(*CampaignStatus)), LIMIT, CURSOR),
+    ),
+    Operation("GET", "/campaign/{id}", "Campaigns", "One campaign and how far it is", _CAMPAIGN),
+    _order("pause", "Stop new attempts; live calls go on"),
+    _order("resume", "Let a paused campaign go on"),
+    _order("cancel", "Cancel for good: pending calls are finished as cancelled"),
+    Operation(
+        "GET",
+        "/campaign/{id}/calls",
+        "Campaigns",
+        "The campaign's calls, in the order of its contacts",
+        {OK: ("A page.", _json(schemas.Page[schemas.Call]))},
+        parameters=(
+            Parameter("state", _words("scheduled", "live", "finished")),
+            Parameter("disposition", _words(*Disposition)),
+            LIMIT,
+            CURSOR,
+        ),
+    ),
+    Operation(
+        "POST",
+        "/call",
+        "Calls",
+        "Call one person, now or at launch_at",
+        {ACCEPTED: ("Durable: it survives a crash from here on.", _json(schemas.CallAccepted))},
+        parameters=(KEY,),
+        body=_json(CallBody),
+        example={"playbook_id": PLAYBOOK_ID, "phone": "+34600000001", "launch_at": "2031-03-01T10:00:00Z"},
+        errors=_SUBMISSION,
+    ),
+    Operation("GET", "/call/{id}", "Calls", "One call with its attempts", _CALL),
+    Operation(
+        "POST", "/call/{id}/cancel", "Calls", "Cancel a scheduled call, hang up a live one", _CALL, errors=(CONFLICT,)
+    ),
+    Operation(
+        "POST",
+        "/playbook",
+        "Playbooks",
+        "Store a playbook",
+        {CREATED: ("Its record.", _json(schemas.StoredPlaybook))},
+        body=_json(Playbook),
+        example=_PLAYBOOK,
+        errors=(TOO_LARGE,),
+    ),
+    Operation(
+        "GET",
+        "/playbook",
+        "Playbooks",
+        "The account's playbooks, newest first",
+        {OK: ("A page.", _json(schemas.Page[schemas.StoredPlaybook]))},
+        parameters=(LIMIT, CURSOR),
+    ),
+    Operation(
+        "GET", "/playbook/{id}", "Playbooks", "One playbook", {OK: ("Its record.", _json(schemas.StoredPlaybook))}
+    ),
+    Operation(
+        "PUT",
+        "/playbook/{id}",
+        "Playbooks",
+        "Replace a playbook; campaigns posted before keep what they had",
+        {OK: ("Its record.", _json(schemas.StoredPlaybook))},
+        body=_json(Playbook),
+        example=_PLAYBOOK,
+        errors=(TOO_LARGE,),
+    ),
+    Operation("DELETE", "/playbook/{id}", "Playbooks", "Delete a playbook", {GONE: ("Deleted.", {})}),
+    Operation(
+        "GET",
+        "/contact",
+        "Contacts",
+        "The account's contacts, newest first",
+        {OK: ("A page.", _json(schemas.Page[schemas.Contact]))},
+        parameters=(PHONE, LIMIT, CURSOR),
+    ),
+    Operation("GET", "/contact/{id}", "Contacts", "One contact", {OK: ("The contact.", _json(schemas.Contact))}),
+    Operation(
+        "PATCH",
+        "/contact/{id}",
+        "Contacts",
+        "Change the given fields; null takes one away",
+        {OK: ("The contact.", _json(schemas.Contact))},
+        body=_json("ContactChange"),
+        example={"city": "Vigo", "custom_fields": {"contract": None}},
+        errors=(TOO_LARGE,),
+    ),
+    Operation(
+        "DELETE", "/contact/{id}", "Contacts", "Erase the person's data, in past calls too", {GONE: ("Erased.", {})}
+    ),
+    Operation(
+        "GET",
+        "/do-not-call",
+        "Do not call",
+        "The numbers that this account never dials",
+        {OK: ("A page, or the whole list.", {JSON: schemas.Page[schemas.ListedNumber], CSV: None})},
+        parameters=(PHONE, LIMIT, CURSOR, FORMAT),
+    ),
+    Operation(
+        "POST",
+        "/do-not-call",
+        "Do not call",
+        "Put numbers on the list",
+        {OK: ("Done.", _json(schemas.Added))},
+        body={JSON: schemas.OneNumber | schemas.ManyNumbers, CSV: NUMBER_LIST},
+        example={"phones": ["+34600000001", "+34600000002"]},
+        errors=(TOO_LARGE,),
+    ),
+    Operation(
+        "DELETE",
+        "/do-not-call",
+        "Do not call",
+        "Take a number off the list",
+        {OK: ("Done.", _json(schemas.Removed))},
+        parameters=(Parameter("phone", {"type": "string", "format": "phone"}, "The number.", required=True),),
+    ),
+    Operation(
+        "GET", "/healthz", "Health", "200 while the process lives", {OK: ("It lives.", _json(schemas.Alive))}, open=True
+    ),
+    Operation(
+        "GET",
+        "/readyz",
+        "Health",
+        "200 when calls can be placed, else 503 with the reasons",
+        {OK: ("Ready.", _json(schemas.Alive))},
+        errors=(UNAVAILABLE,),
+        open=True,
+    ),
+    Operation("GET", "/metrics", "Health", "Prometheus metrics", {OK: ("Metrics.", {"text/plain": None})}, open=True),
+    Operation(
+        "GET", "/openapi.json", "Health", "This document", {OK: ("OpenAPI 3.1.", {JSON: dict[str, Any]})}, open=True
+    ),
+    Operation("GET", "/docs", "Health", "This document as a page", {OK: ("A page.", {"text/html": None})}, open=True),
+)

@@ -1,0 +1,209 @@
+"""The shapes of answers, for the OpenAPI document; tests hold every answer of a real server against them.
+
+Requests have no shapes here: those come from the models in `dialer.core` that validate them.
+"""
+
+from typing import Annotated, Any, Generic, Literal, NotRequired, TypeVar
+
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
+
+from dialer.core.contact import ContactFields
+from dialer.core.model import CampaignStatus, Disposition
+from dialer.core.playbook import Playbook
+
+Item = TypeVar("Item")
+
+Uuid = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
+Time = Annotated[
+    str,
+    Field(
+        description="UTC with milliseconds.",
+        pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
+        examples=["2025-03-01T10:00:00.000Z"],
+    ),
+]
+Count = Annotated[int, Field(ge=0)]
+PhoneText = Annotated[str, Field(json_schema_extra={"format": "phone"}, min_length=1, max_length=64)]
+State = Literal["scheduled", "live", "finished"]
+_EXACT = ConfigDict(extra="forbid")
+
+
+class Detail(TypedDict):
+    """One thing that is wrong: where, and why."""
+
+    index: NotRequired[Annotated[int, Field(description="The place in the array, from 0.")]]
+    line: NotRequired[Annotated[int, Field(description="The line of a CSV body, from 1.")]]
+    field: NotRequired[str]
+    reason: str
+
+
+@with_config(_EXACT)
+class Error(TypedDict):
+    """Every error, whatever its origin."""
+
+    error: str
+    details: NotRequired[list[Detail]]
+
+
+@with_config(_EXACT)
+class CampaignAccepted(TypedDict):
+    """The campaign is durable from here on. `launch_at`, `scheduled_calls` and `error_calls` where a launch_at was given."""
+
+    success: Literal[True]
+    message: str
+    campaign_id: Uuid
+    scheduled: bool
+    launch_at: NotRequired[Time]
+    total_contacts: Count
+    duplicate_contacts: NotRequired[Count]
+    scheduled_calls: NotRequired[Count]
+    error_calls: NotRequired[Count]
+
+
+@with_config(_EXACT)
+class CallAccepted(TypedDict):
+    """The call is durable from here on."""
+
+    success: Literal[True]
+    call_id: Uuid
+    scheduled: bool
+
+
+@with_config(_EXACT)
+class CallCounts(TypedDict):
+    """Calls by state; the sum is what was accepted."""
+
+    scheduled: Count
+    live: Count
+    finished: Count
+
+
+class Campaign(TypedDict):
+    """A campaign and how far it is."""
+
+    id: Uuid
+    playbook_id: Uuid
+    playbook: Annotated[str, Field(description="The playbook's name.")]
+    status: CampaignStatus
+    scheduled: bool
+    launch_at: Time
+    recall: Annotated[list[float], Field(description="Minutes, ascending.")]
+    created_at: Time
+    ended_at: Time | None
+    total_contacts: Count
+    duplicate_contacts: Count
+    calls: CallCounts
+    dispositions: Annotated[dict[Disposition, Count], Field(description="Of finished calls.")]
+    attempts: Count
+    next_attempt_at: Time | None
+    estimated_end_at: Time | None
+
+
+class Attempt(TypedDict):
+    """One try of a call: at most one INVITE dialog."""
+
+    number: Annotated[int, Field(ge=1)]
+    due_at: Time
+    dialed_at: Time | None
+    ringing_at: Time | None
+    answered_at: Time | None
+    ended_at: Time | None
+    trunk: str
+    caller_id: str
+    disposition: Disposition | None
+    reason: str | None
+    sip_status: Annotated[int, Field(ge=100, le=699)] | None
+    q850_cause: Annotated[int, Field(ge=0, le=127)] | None
+    sip_call_id: str
+
+
+class Call(TypedDict):
+    """One contact in one campaign, or from POST /call. A call whose contact was erased has no phone."""
+
+    id: Uuid
+    campaign_id: Uuid | None
+    playbook_id: Uuid
+    contact: ContactFields
+    phone: str | None
+    state: State
+    disposition: Disposition | None
+    recall: list[float]
+    next_attempt_at: Time | None
+    created_at: Time
+    attempts: list[Attempt]
+
+
+class StoredPlaybook(Playbook):
+    """A playbook with its id."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: Uuid
+    created_at: Time
+    updated_at: Time
+
+
+class Contact(ContactFields):
+    """A person whom the account knows. Fields that are not known are absent."""
+
+    id: Uuid
+    phone: str
+    created_at: Time
+    updated_at: Time
+
+
+@with_config(_EXACT)
+class ListedNumber(TypedDict):
+    """A number on the do-not-call list."""
+
+    phone: str
+    added_at: Time
+
+
+@with_config(_EXACT)
+class Added(TypedDict):
+    """How many were not on the list before."""
+
+    success: Literal[True]
+    added: Count
+
+
+@with_config(_EXACT)
+class Removed(TypedDict):
+    """Whether it was on the list: 1 or 0."""
+
+    success: Literal[True]
+    removed: Annotated[int, Field(ge=0, le=1)]
+
+
+@with_config(_EXACT)
+class Alive(TypedDict):
+    """The process lives, or is ready."""
+
+    status: Literal["alive", "ready"]
+
+
+@with_config(_EXACT)
+class Page(TypedDict, Generic[Item]):
+    """Part of a list; `next_cursor` null: it was the last."""
+
+    items: list[Item]
+    next_cursor: str | None
+
+
+@with_config(_EXACT)
+class OneNumber(TypedDict):
+    """One number for the list."""
+
+    phone: PhoneText
+
+
+@with_config(_EXACT)
+class ManyNumbers(TypedDict):
+    """Up to 10,000 numbers for the list."""
+
+    phones: Annotated[list[PhoneText], Field(min_length=1, max_length=10_000)]
+
+
+Document = dict[str, Any]
