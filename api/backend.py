@@ -12,6 +12,8 @@ from typing import IO, Any, Literal, Protocol
 
 from prometheus_client import CollectorRegistry
 
+from api.event_log import Webhooks
+from api.feed import Feed
 from dialer.core.playbook import Machine, Playbook
 
 Record = dict[str, Any]
@@ -190,13 +192,22 @@ class DoNotCall(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Events:
+    """What /events and /webhook serve from. `allow_private`: webhooks may go to addresses of private networks."""
+
+    feed: Feed
+    webhooks: Webhooks
+    allow_private: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Backend:
     """Everything that `create_app` serves from.
 
     `ready` gives the reasons why work cannot be done now (none: ready); it and `registry` are read on the event loop.
     `machine` is what playbooks are checked against; it may look at the disk.
     `read_phone` normalizes a number and raises ValueError with the reason for one that is none. `max_body_bytes` is the
-    limit of one request.
+    limit of one request. `events` None: there is neither /events nor /webhook.
     """
 
     accounts: Accounts
@@ -211,3 +222,4 @@ class Backend:
     read_phone: Callable[[str], str]
     registry: CollectorRegistry
     max_body_bytes: int
+    events: Events | None = None

@@ -108,9 +108,8 @@ class RecordedEvent:
 
 @dataclass(frozen=True, slots=True)
 class WebhookTarget:
-    """An address that is told its account's events, as the sink `sink`. `secret` signs them.
-
-    `failures` deliveries in a row failed; `retry_at` is when the next may be tried, None: at once.
+    """An address that is told its account's events, as the sink `sink`. `secret` signs them; `types` are those that it
+    wants, none: all. `failures` deliveries in a row failed; `retry_at` is when the next may be tried, None: at once.
     """
 
     number: int
@@ -118,6 +117,7 @@ class WebhookTarget:
     account_id: AccountId
     url: str
     secret: str
+    types: frozenset[str]
     failures: int
     retry_at: WallMs | None
 

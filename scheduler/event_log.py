@@ -84,6 +84,7 @@ class EventLog:
     def stream_listened(self, *, listening: bool, keep_ms: int) -> bool:
         """Keep the stream's events while somebody listens, and `keep_ms` beyond; whether they are kept now."""
         now = self._clock.now().wall
+        self._let_pass()
         with self._database.write() as connection:
             if listening:
                 connection.execute("UPDATE sink SET seen_at = ? WHERE name = ?", (now, STREAM))

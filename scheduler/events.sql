@@ -45,6 +45,7 @@ CREATE TABLE webhook (
     account_id    INTEGER NOT NULL REFERENCES account (id),
     url           TEXT NOT NULL,
     secret        TEXT NOT NULL,
+    types         TEXT NOT NULL CHECK (json_valid(types)), -- which events; [] all
     created_at    INTEGER NOT NULL,
     delivered     INTEGER NOT NULL DEFAULT 0,
     delivered_at  INTEGER,

@@ -1,8 +1,10 @@
 """The addresses that accounts have for their events, and how delivery to each of them goes."""
 
 import base64
+import json
 import secrets
 import uuid
+from collections.abc import Sequence
 from typing import Any, Final
 
 from dialer.core.model import AccountId, WallMs
@@ -28,16 +30,19 @@ class Webhooks:
         self._database = database
         self._clock = clock
 
-    def create(self, account_id: int, url: str) -> Record | None:
-        """Register the address: its record with `secret`, which nobody is shown again; None: the account has too many."""
+    def create(self, account_id: int, url: str, types: Sequence[str]) -> Record | None:
+        """Register the address: its record with `secret`, which nobody is shown again; None: the account has too many.
+
+        `types` are the events that it wants; none: all.
+        """
         secret = "whsec_" + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
         with self._database.write() as connection:
             (count,) = connection.execute("SELECT count(*) FROM webhook WHERE account_id = ?", (account_id,)).fetchone()
             if count >= MOST_PER_ACCOUNT:
                 return None
             row = connection.execute(
-                "INSERT INTO webhook (uuid, account_id, url, secret, created_at) VALUES (?, ?, ?, ?, ?) RETURNING *",
-                (str(uuid.uuid4()), account_id, url, secret, self._clock.now().wall),
+                "INSERT INTO webhook (uuid, account_id, url, secret, types, created_at) VALUES (?, ?, ?, ?, ?, ?) RETURNING *",
+                (str(uuid.uuid4()), account_id, url, secret, json.dumps(list(types)), self._clock.now().wall),
             )
             columns = [name for name, *_ in row.description]
             made = dict(zip(columns, row.fetchone(), strict=True))
@@ -70,6 +75,7 @@ class Webhooks:
                 account_id=AccountId(row["account_id"]),
                 url=row["url"],
                 secret=row["secret"],
+                types=frozenset(json.loads(row["types"])),
                 failures=row["failures"],
                 retry_at=None if row["retry_at"] is None else WallMs(row["retry_at"]),
             )
@@ -123,6 +129,7 @@ def _record(row: Any) -> Record:  # noqa: ANN401 - a row of SQLite, or the same 
     return {
         "id": row["uuid"],
         "url": row["url"],
+        "events": json.loads(row["types"]),
         "created_at": show_time(row["created_at"]),
         "status": status,
         "delivered_events": row["delivered"],

@@ -1,0 +1,227 @@
+"""Events to an MQTT broker (MQTT 5, QoS 1), and commands from it.
+
+A window of events goes out, and counts as passed on when the broker has acknowledged all of it; after a break it goes out
+again. So each event arrives at least once, and the events of a call in their order. While the broker is away nothing piles
+up here: what it misses waits in the database.
+"""
+
+import asyncio
+import contextlib
+import random
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import aiomqtt
+import structlog
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from api import topics
+from api.backend import Control, Verdict
+from api.event_log import EventLog
+from api.feed import Feed
+from api.offload import in_thread
+from dialer.ports import RecordedEvent, StoreUnavailable
+
+log = structlog.get_logger("mqtt")
+
+SINK = "mqtt"
+_WINDOW = 100
+# The fewest that brokers take by default (mosquitto); one that takes fewer says so when we connect.
+_UNACKNOWLEDGED = 20
+_TIMEOUT_SECONDS = 10.0
+_KEEPALIVE_SECONDS = 30
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 30.0
+_FAREWELL_SECONDS = 2.0
+# A broker keeps what is retained for ever unless it is told: campaigns that are over need not stay so long.
+_OVER_EXPIRES_SECONDS = 30 * 86_400
+_COMMANDS_WAITING = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where the broker is. `tls`: MQTT over TLS, checked against `ca_file` or the system's authorities."""
+
+    host: str
+    port: int
+    tls: bool
+    username: str | None
+    password: str | None
+    ca_file: str | None
+    prefix: str
+    commands: bool
+
+
+class _Client(aiomqtt.Client):
+    """aiomqtt's client, that also minds what the broker allows and refuses."""
+
+    refusal: str | None = None
+
+    def _on_connect(self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None) -> None:  # noqa: ANN401
+        most = getattr(properties, "ReceiveMaximum", _UNACKNOWLEDGED)
+        client.max_inflight_messages_set(min(most, _UNACKNOWLEDGED))
+        super()._on_connect(client, userdata, flags, reason_code, properties)
+
+    def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:  # noqa: ANN401
+        # aiomqtt takes every acknowledgement for a success, a "not authorized" too.
+        if reason_code.is_failure:
+            self.refusal = str(reason_code)
+        super()._on_publish(client, userdata, mid, reason_code, properties)
+
+    def abandon(self) -> None:
+        """Close the socket of a connection that never came about; aiomqtt leaves it open."""
+        self._client.disconnect()
+
+
+class MqttSink:
+    """One connection, renewed for ever. `account_id` finds an account by its public id, in a worker thread."""
+
+    def __init__(self, broker: Broker, feed: Feed, control: Control, account_id: Callable[[str], int | None]) -> None:
+        self._broker = broker
+        self._feed = feed
+        self._log: EventLog = feed.log
+        self._control = control
+        self._account_id = account_id
+        self.connected = False
+
+    async def run(self) -> None:
+        """Connect, pass on, reconnect. Until cancelled; then it says that it is offline, and leaves."""
+        pause, told = _FIRST_PAUSE_SECONDS, False
+        while True:
+            try:
+                await self._serve()
+            except* (aiomqtt.MqttError, OSError, ValueError, StoreUnavailable) as faults:
+                if self.connected:
+                    pause, told = _FIRST_PAUSE_SECONDS, False
+                if not told:
+                    log.warning("no connection to the broker", fault=_told(faults), broker=self._broker.host)
+                told = True
+            except* Exception:
+                # Whatever it is, calls go on, and the next connection may do better.
+                log.exception("the connection to the broker broke off")
+            self.connected = False
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311
+            pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
+
+    async def _serve(self) -> None:
+        broker = self._broker
+        client = await self._client()
+        try:
+            await client.__aenter__()
+        except BaseException:
+            client.abandon()
+            raise
+        try:
+            await self._greet(client)
+            self.connected = True
+            log.info("connected to the broker", broker=broker.host, port=broker.port)
+            # The listener also notices the end of the connection, which a publish alone would wait out.
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._listen(client))
+                tasks.create_task(self._publish_all(client))
+        except asyncio.CancelledError:
+            with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
+                async with asyncio.timeout(_FAREWELL_SECONDS):
+                    status = topics.status_topic(broker.prefix)
+                    await client.publish(status, topics.OFFLINE, qos=1, retain=True)
+            raise
+        finally:
+            with contextlib.suppress(aiomqtt.MqttError):
+                await client.__aexit__(None, None, None)
+
+    async def _client(self) -> _Client:
+        broker = self._broker
+        context = None
+        if broker.tls:
+            context = await in_thread(ssl.create_default_context, cafile=broker.ca_file)
+        client = _Client(
+            broker.host,
+            broker.port,
+            username=broker.username,
+            password=broker.password,
+            protocol=aiomqtt.ProtocolVersion.V5,
+            will=aiomqtt.Will(topics.status_topic(broker.prefix), topics.OFFLINE, qos=1, retain=True),
+            timeout=_TIMEOUT_SECONDS,
+            keepalive=_KEEPALIVE_SECONDS,
+            clean_start=True,
+            max_queued_incoming_messages=_COMMANDS_WAITING,
+            tls_context=context,
+        )
+        client.pending_calls_threshold = 2 * _WINDOW
+        return client
+
+    async def _greet(self, client: _Client) -> None:
+        """Say that we are there, take commands, and say how the campaigns stand: the broker may have lost it."""
+        prefix = self._broker.prefix
+        await client.publish(topics.status_topic(prefix), topics.ONLINE, qos=1, retain=True)
+        if self._broker.commands:
+            # Commands that are retained would be carried out again at every connection.
+            options = SubscribeOptions(qos=1, noLocal=True, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+            granted = await client.subscribe(topics.command_filter(prefix), options=options)
+            if any(getattr(code, "is_failure", False) for code in granted):
+                log.error("the broker does not let us take commands", topic=topics.command_filter(prefix))
+        after, position = 0, (await in_thread(self._log.positions)).get(SINK, 0)
+        while states := await in_thread(self._log.states, after, _WINDOW):
+            after = states[-1].position
+            await self._publish(client, [state for state in states if state.position <= position])
+
+    async def _publish_all(self, client: _Client) -> None:
+        position = await in_thread(self._log.open, SINK)
+        self._feed.begin(SINK, position)
+        while True:
+            events = await self._feed.after(position, _WINDOW)
+            await self._publish(client, events)
+            position = events[-1].position
+            self._feed.passed(SINK, position)
+
+    async def _publish(self, client: _Client, events: list[RecordedEvent]) -> None:
+        """Send the events in their order, and wait until the broker has acknowledged each."""
+        async with asyncio.TaskGroup() as window:
+            for event in events:
+                window.create_task(self._publish_one(client, event))
+        if client.refusal is not None:
+            raise ValueError(f"the broker refuses events: {client.refusal}")
+
+    async def _publish_one(self, client: _Client, event: RecordedEvent) -> None:
+        is_state = event.call is None
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        properties.ContentType = "application/json"
+        if is_state and not event.active:
+            properties.MessageExpiryInterval = _OVER_EXPIRES_SECONDS
+        topic = topics.event_topic(self._broker.prefix, event)
+        await client.publish(topic, topics.body(event.payload), qos=1, retain=is_state, properties=properties)
+
+    async def _listen(self, client: _Client) -> None:
+        async for message in client.messages:
+            if message.retain:
+                log.warning("a retained command is not carried out", topic=str(message.topic))
+                continue
+            payload = message.payload if isinstance(message.payload, bytes) else str(message.payload).encode()
+            try:
+                command = topics.read_command(self._broker.prefix, str(message.topic), payload)
+                await self._carry_out(command)
+            except (ValueError, StoreUnavailable) as fault:
+                log.warning("a command is not carried out", topic=str(message.topic), fault=str(fault))
+
+    async def _carry_out(self, command: topics.Command) -> None:
+        account = await in_thread(self._account_id, command.account)
+        if account is None:
+            raise ValueError("there is no such account")
+        orders = {"pause": self._control.pause, "resume": self._control.resume, "cancel": self._control.cancel}
+        verdict = await orders[command.order](account, command.campaign)
+        if verdict is Verdict.UNKNOWN:
+            raise ValueError("the account has no such campaign")
+        if verdict is Verdict.FINAL:
+            raise ValueError("the campaign is over")
+        log.info("command carried out", order=command.order, campaign=command.campaign)
+
+
+def _told(fault: BaseException) -> str:
+    """What is wrong, in one line."""
+    while isinstance(fault, BaseExceptionGroup):
+        fault = fault.exceptions[0]
+    return str(fault) or type(fault).__name__
