@@ -19,6 +19,8 @@ from dialer.core.model import Mono, Trunk
 # to be well above what the loop is late as a rule (0.2 to 0.6 ms on a busy machine), or no delay is ever caught up.
 TOLERANCE_SECONDS = 0.002
 TOLERANCE_SHARE = 0.2
+# Delays of more than this in sum are not caught up: whatever is late by then goes on at its pace from where it is.
+CATCH_UP_SECONDS = 0.25
 # The far side's clock and its socket queue add jitter to what it sees of our sliding second.
 GUARD_SECONDS = 0.005
 # From here to the wire an INVITE takes 0.5 to 3 ms. So much of its way is not held against the one behind it, whose way is
@@ -56,7 +58,11 @@ class Sent:
 
 
 class Interval:
-    """A least time between departures, without drift: the generic cell rate algorithm with a small tolerance."""
+    """A least time between departures, without drift: what slipped is caught up by shorter intervals, each within the tolerance.
+
+    Any k intervals in a row take k times as long as one, less `CATCH_UP_SECONDS` (the generic cell rate algorithm), and none
+    is shorter than `seconds` less the tolerance.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -66,22 +72,24 @@ class Interval:
 
     def earliest(self) -> Mono:
         """The first time at which the next departure keeps the distance; -inf when there was none before."""
-        at = self._theoretical
-        if self._last is not None:
-            # The real departure counts when it came later than the plan.
-            at = Mono(max(at, self._last.at + self.seconds))
-        return Mono(at - self._tolerance)
+        if self._last is None:
+            return self._theoretical
+        # The real departure counts when it came later than the plan.
+        return Mono(max(self._theoretical, self._last.at + self.seconds - self._tolerance))
 
     def take(self, sent: Sent) -> None:
         """Reserve the departure `sent`, not before `earliest()`."""
         if self._last is not None:
             sent.keep_after(self._last, self.seconds - self._tolerance)
-        self._theoretical = Mono(max(self._theoretical, sent.at) + self.seconds)
+        if sent.at - self._theoretical > CATCH_UP_SECONDS:
+            # Nobody wanted to leave, or the machine stood still: that is no delay to be caught up.
+            self._theoretical = Mono(sent.at - self._tolerance)
+        self._theoretical = Mono(self._theoretical + self.seconds)
         self._last = sent
 
     def hold_until(self, at: Mono) -> None:
         """No departure before `at`, besides the rules already in force."""
-        self._theoretical = Mono(max(self._theoretical, at + self._tolerance))
+        self._theoretical = Mono(max(self._theoretical, at))
 
 
 class Rate:

@@ -115,3 +115,28 @@ def test_a_channel_is_neither_taken_nor_released_beyond_what_there_is() -> None:
         pacing.take("pbx", Mono(1))
     pacing.release("pbx")
     assert pacing.taken == 0
+
+
+def test_a_delay_is_caught_up_little_by_little_and_the_old_pace_goes_on() -> None:
+    interval = Interval(0.1)
+    leave(interval, 0.0)
+    leave(interval, 0.12)
+    times = [leave(interval, interval.earliest()).at for _ in range(20)]
+    assert times[:3] == pytest.approx([0.218, 0.316, 0.414])
+    assert times[-1] == pytest.approx(2.098)
+
+
+def test_a_standstill_is_not_caught_up() -> None:
+    interval = Interval(0.1)
+    leave(interval, 0.0)
+    leave(interval, 60.0)
+    assert [leave(interval, interval.earliest()).at for _ in range(3)] == pytest.approx([60.098, 60.198, 60.298])
+
+
+def test_what_every_invite_takes_to_the_wire_is_not_held_against_the_next() -> None:
+    interval = Interval(0.1)
+    sent = leave(interval, 0.0)
+    sent.seen(Mono(0.003))
+    assert interval.earliest() == pytest.approx(0.098)
+    sent.seen(Mono(0.024))
+    assert interval.earliest() == pytest.approx(0.118)
