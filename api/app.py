@@ -2,13 +2,14 @@
 
 from starlette.applications import Starlette
 
-from api import calls, campaigns, contacts, do_not_call, health, openapi, playbooks
+from api import calls, campaigns, contacts, do_not_call, event_stream, health, openapi, playbooks, webhooks
 from api.backend import Backend
 from api.problems import unrouted
 
 
 def create_app(backend: Backend) -> Starlette:
     """The application that serves from `backend`. It holds no state of its own and starts nothing."""
+    events = backend.events
     app = Starlette(
         routes=[
             *campaigns.routes(backend),
@@ -16,6 +17,7 @@ def create_app(backend: Backend) -> Starlette:
             *playbooks.routes(backend),
             *contacts.routes(backend),
             *do_not_call.routes(backend),
+            *([] if events is None else [*event_stream.routes(backend, events), *webhooks.routes(backend, events)]),
             *health.routes(backend),
             *openapi.routes(),
         ],

@@ -20,6 +20,19 @@ class TrunkUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Outbox:
+    """The events: `waiting` have not reached everybody yet, `given_up` were removed before they had (since the start).
+
+    `mqtt_connected` None: there is no broker.
+    """
+
+    waiting: int = 0
+    given_up: int = 0
+    listeners: int = 0
+    mqtt_connected: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The engine at one instant. `attempts` counts attempts that ended since the process started, by disposition."""
 
@@ -30,6 +43,7 @@ class Snapshot:
     workers: int = 0
     free_places: int = 0
     trunks: Mapping[str, TrunkUse] = field(default_factory=dict)
+    outbox: Outbox = Outbox()
 
 
 class _Engine(Collector):
@@ -58,6 +72,17 @@ class _Engine(Collector):
             limits.add_metric([name], trunk.channels)
         yield in_use
         yield limits
+        yield from _events(now.outbox)
+
+
+def _events(outbox: Outbox) -> Iterator[Metric]:
+    yield GaugeMetricFamily("dialer_outbox_events", "Events that somebody is still to be told", outbox.waiting)
+    yield CounterMetricFamily(
+        "dialer_events_given_up", "Events that were removed before everybody was told", outbox.given_up
+    )
+    yield GaugeMetricFamily("dialer_event_listeners", "Listeners on GET /events", outbox.listeners)
+    if outbox.mqtt_connected is not None:
+        yield GaugeMetricFamily("dialer_mqtt_connected", "1 while the broker is connected", int(outbox.mqtt_connected))
 
 
 def make_registry(read: Callable[[], Snapshot]) -> CollectorRegistry:

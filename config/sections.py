@@ -2,11 +2,12 @@
 
 import re
 import shlex
+import ssl
 import string
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -260,13 +261,23 @@ class PhoneSettings(_Section):
 
 
 class MqttSettings(_Section):
-    """The broker that events go to. Without this section there is none."""
+    """The broker that events go to. Without this section there is none. Credentials stand in the URL or in keys of their own.
+
+    `ca_file`: the authorities that a broker's certificate is checked against, None: the system's. `commands`: whether
+    campaigns may be paused, resumed and cancelled by a message. `password` holds the secret wherever it came from, once
+    `load` has returned.
+    """
 
     url: Annotated[str, StringConstraints(max_length=300)]
     topic_prefix: Annotated[
         str,
         _matching(r"(?=.{1,100}$)[^/+#\x00\s]+(/[^/+#\x00\s]+)*", "must be words joined by /, without +, # or space"),
     ] = "dialer/v1"
+    username: Annotated[str, StringConstraints(max_length=256)] = ""
+    password: Annotated[SecretStr, Field(max_length=256)] = SecretStr("")
+    password_file: Annotated[FilePath, AfterValidator(_readable_secret)] | None = None
+    ca_file: FilePath | None = None
+    commands: bool = True
 
     @field_validator("url")
     @classmethod
@@ -279,6 +290,73 @@ class MqttSettings(_Section):
         if not well_formed or parts.path not in {"", "/"} or parts.query or parts.fragment:
             raise _refuse("must look like mqtt://HOST:PORT or mqtts://HOST:PORT")
         return value
+
+    @field_validator("username")
+    @classmethod
+    def _only_one_user(cls, value: str, info: ValidationInfo) -> str:
+        if value and urlsplit(info.data.get("url", "")).username is not None:
+            raise _refuse("the url names a user already")
+        return value
+
+    @field_validator("password_file")
+    @classmethod
+    def _only_one_secret(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        secret = info.data.get("password")
+        if value is not None and secret is not None and secret.get_secret_value():
+            raise _refuse("give password or password_file, not both")
+        return value
+
+    @field_validator("ca_file")
+    @classmethod
+    def _holds_certificates(cls, value: Path | None) -> Path | None:
+        try:
+            if value is not None:
+                ssl.create_default_context(cafile=str(value))
+        except ssl.SSLError:
+            raise _refuse(f"{value} holds no certificates in PEM form") from None
+        except OSError as error:
+            raise _refuse(f"cannot read {value}: {error.strerror or error}") from None
+        return value
+
+    @property
+    def host(self) -> str:
+        """Name or address, IPv6 without its brackets."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The port of the URL, or the usual one: 1883, 8883 for TLS."""
+        return urlsplit(self.url).port or (8883 if self.tls else 1883)
+
+    @property
+    def tls(self) -> bool:
+        """Whether the URL says mqtts."""
+        return urlsplit(self.url).scheme == "mqtts"
+
+    @property
+    def credentials(self) -> tuple[str | None, str | None]:
+        """Username and password, of the URL or of the keys; None: none is sent."""
+        parts = urlsplit(self.url)
+        user = self.username or (unquote(parts.username) if parts.username else "")
+        secret = self.password.get_secret_value() or (unquote(parts.password) if parts.password else "")
+        return user or None, secret or None
+
+
+class EventSettings(_Section):
+    """How long events are kept. `stream_minutes`: for those who come back to GET /events, counted from the event and from
+    the last listener. What MQTT or a webhook did not take in `outbox_hours`, or what lies before the newest `max_events`,
+    is given up.
+    """
+
+    stream_minutes: Annotated[float, Field(gt=0, le=10_080)] = 60
+    outbox_hours: Annotated[float, Field(gt=0, le=720)] = 24
+    max_events: Annotated[int, Field(ge=1000, le=1_000_000_000)] = 5_000_000
+
+
+class WebhookSettings(_Section):
+    """Where webhooks may go. `allow_private`: also to addresses of private networks and this machine, and without TLS."""
+
+    allow_private: bool = False
 
 
 class MediaSettings(_Section):

@@ -1,8 +1,8 @@
 """Every setting of the engine: `load` reads them from a file and the environment, and names all faults at once.
 
 Sources, the first that has a key wins: the environment (`DIALER_PACING__STAGGER_SECONDS=0.5`, lists as comma-separated
-text; empty variables count as unset), then the TOML file. A trunk's password may also come from `password_file` or from
-the systemd credential `trunks.NAME.password` (LoadCredential=).
+text; empty variables count as unset), then the TOML file. A trunk's password and the broker's may also come from
+`password_file`, or from the systemd credential `trunks.NAME.password` or `mqtt.password` (LoadCredential=).
 """
 
 import difflib
@@ -10,7 +10,7 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, SecretStr, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from config.sections import (
     ApiSettings,
     DatabaseSettings,
+    EventSettings,
     LogSettings,
     MediaSettings,
     MqttSettings,
@@ -27,6 +28,7 @@ from config.sections import (
     SipSettings,
     SpeechSettings,
     TrunkSettings,
+    WebhookSettings,
 )
 
 DEFAULT_FILES = (Path("/etc/dialer/dialer.toml"), Path("dialer.toml"))
@@ -55,6 +57,8 @@ class Settings(BaseSettings):
     phone: PhoneSettings = PhoneSettings()
     trunks: dict[TrunkName, TrunkSettings] = Field(default_factory=dict, max_length=64)
     mqtt: MqttSettings | None = None
+    webhooks: WebhookSettings = WebhookSettings()
+    events: EventSettings = EventSettings()
     media: MediaSettings = MediaSettings()
     speech: SpeechSettings | None = None
     log: LogSettings = LogSettings()
@@ -135,22 +139,30 @@ def _unknown_sections_of_environment() -> list[str]:
 
 
 def _with_secrets(settings: Settings) -> Settings:
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    trunks, faults = {}, []
-    for name, trunk in settings.trunks.items():
-        credential = Path(folder) / f"trunks.{name}.password" if folder else None
-        source = trunk.password_file
-        if source is None and not trunk.password.get_secret_value() and credential is not None and credential.is_file():
-            source = credential
-        try:
-            secret = SecretStr(source.read_text("utf-8").rstrip("\r\n")) if source is not None else trunk.password
-        except (OSError, UnicodeDecodeError) as error:
-            faults.append(f"trunks.{name}.password: cannot read {source}: {error}")
-            continue
-        trunks[name] = trunk.model_copy(update={"password": secret})
+    faults: list[str] = []
+    trunks = {name: _with_secret(f"trunks.{name}", trunk, faults) for name, trunk in settings.trunks.items()}
+    mqtt = None if settings.mqtt is None else _with_secret("mqtt", settings.mqtt, faults)
     if faults:
         raise InvalidSettings(faults)
-    return settings.model_copy(update={"trunks": trunks})
+    return settings.model_copy(update={"trunks": trunks, "mqtt": mqtt})
+
+
+_Holder = TypeVar("_Holder", TrunkSettings, MqttSettings)
+
+
+def _with_secret(key: str, section: _Holder, faults: list[str]) -> _Holder:
+    """The section with the password in it that its file or the systemd credential `<key>.password` holds."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    credential = Path(folder) / f"{key}.password" if folder else None
+    source = section.password_file
+    if source is None and not section.password.get_secret_value() and credential is not None and credential.is_file():
+        source = credential
+    try:
+        secret = SecretStr(source.read_text("utf-8").rstrip("\r\n")) if source is not None else section.password
+    except (OSError, UnicodeDecodeError) as error:
+        faults.append(f"{key}.password: cannot read {source}: {error}")
+        return section
+    return section.model_copy(update={"password": secret})
 
 
 def _told(detail: ErrorDetails) -> str:
@@ -209,6 +221,8 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "phone": PhoneSettings,
     "trunks": TrunkSettings,
     "mqtt": MqttSettings,
+    "webhooks": WebhookSettings,
+    "events": EventSettings,
     "media": MediaSettings,
     "speech": SpeechSettings,
     "log": LogSettings,

@@ -33,6 +33,7 @@ from dialer.engine import Engine
 from dialer.event_loop import new_event_loop
 from dialer.logs import configure
 from dialer.machine import machine_of, phone_rules
+from dialer.outlets import Outlets
 from dialer.ports import StoreUnavailable
 from scheduler.accounts import Accounts
 from scheduler.checkpoint import Checkpointer
@@ -105,6 +106,7 @@ class Service:
         self._pool: WorkerPool
         self._store: SqliteStore
         self._loader: Loader
+        self._outlets: Outlets
         self.url = ""
 
     async def run(self) -> int:
@@ -124,6 +126,7 @@ class Service:
             await asyncio.wait([ended, told], return_when=asyncio.FIRST_COMPLETED)
             told.cancel()
             log.info("stopping", drain_seconds=self._settings.pacing.drain_seconds)
+            self._outlets.hang_up()
             await http.stop()
             await ended
             if self._engine is not None:
@@ -147,7 +150,9 @@ class Service:
         database = Database(path)
         parts.callback(database.close)
         lock_wanted = multiprocessing.get_context("spawn").RawValue("b", 0)
-        self._store = SqliteStore(path, lock_wanted=lock_wanted)
+        self._outlets = Outlets(settings, database, clock, lock_wanted)
+        await self._outlets.open()
+        self._store = SqliteStore(path, lock_wanted=lock_wanted, on_events=self._outlets.feed.ring)
         parts.callback(self._store.close)
         checkpointer = Checkpointer(path)
         checkpointer.start()
@@ -185,11 +190,14 @@ class Service:
         self._pool.on_state(engine.wake)
         parts.callback(engine.stop)
 
+        control = EngineControl(engine, Handles(database))
+        self._outlets.start(control)
+        parts.push_async_callback(self._outlets.stop)
         backend = Backend(
             accounts=Accounts(database, clock),
             views=Views(database, clock),
             intake=self._loader,
-            control=EngineControl(engine, Handles(database)),
+            control=control,
             playbooks=Playbooks(database, clock),
             contacts=Contacts(database, clock),
             do_not_call=DoNotCall(database, clock),
@@ -198,6 +206,7 @@ class Service:
             read_phone=_phone_reader(rules.phone),
             registry=make_registry(self._snapshot),
             max_body_bytes=settings.api.max_body_bytes,
+            events=self._outlets.events,
         )
         # What is loaded by now stays: the collector need not walk it again while calls wait.
         gc.collect()
@@ -224,6 +233,7 @@ class Service:
     def _activated(self, campaign: CampaignId) -> None:
         if self._engine is not None:
             self._engine.submitted(campaign)
+        self._outlets.feed.accepted()
 
     def _ready(self) -> list[str]:
         if self._engine is None or self._stopping.is_set():
@@ -248,6 +258,7 @@ class Service:
             workers=self._pool.state().workers_up,
             free_places=self._pool.state().free_places,
             trunks={name: TrunkUse(taken, channels) for name, (taken, channels) in state.channels.items()},
+            outbox=self._outlets.state(),
         )
 
 

@@ -120,8 +120,8 @@ def test_the_shipped_file_shows_every_setting_with_its_default(read: Read) -> No
     for name, model in models.items():
         keys = {field.alias or key for key, field in model.model_fields.items()}
         assert set(tables[name]["pbx"] if name == "trunks" else tables[name]) == keys
-    # All of it together is a configuration too, but for the file that holds the password.
-    without_file = re.sub(r"^password_file.*$", "", everything, flags=re.MULTILINE)
+    # All of it together is a configuration too, but for the files that are not there.
+    without_file = re.sub(r"^(password|ca)_file.*$", "", everything, flags=re.MULTILINE)
     assert read(without_file).phone.default_region == "ES"
 
 
@@ -155,7 +155,7 @@ def test_every_fault_is_listed_by_key_and_unknown_keys_are_faults(faults: Faults
         "trunks.pbx.calls_per_second: must be greater than 0",
         "trunks.PBX: a trunk's name is lower-case letters and digits, joined by single - or _, 32 at most",
         "mqtt.url: is required",
-        "bogus: no such key (known: api, database, log, media, mqtt, pacing, phone, sip, speech, trunks)",
+        "bogus: no such key (known: api, database, events, log, media, mqtt, pacing, phone, sip, speech, trunks, webhooks)",
     ]
 
 
@@ -208,6 +208,16 @@ def test_every_fault_is_listed_by_key_and_unknown_keys_are_faults(faults: Faults
         ),
         ('[mqtt]\nurl = "http://x"', "mqtt.url: must look like mqtt://HOST:PORT or mqtts://HOST:PORT"),
         ('[mqtt]\nurl = "mqtt://x:99999"', "mqtt.url: must look like mqtt://HOST:PORT or mqtts://HOST:PORT"),
+        ('[mqtt]\nurl = "mqtt://a@x"\nusername = "b"', "mqtt.username: the url names a user already"),
+        ('[mqtt]\nurl = "mqtts://x"\nca_file = "/none"', "mqtt.ca_file: cannot read /none: No such file or directory"),
+        (
+            f'[mqtt]\nurl = "mqtts://x"\nca_file = "{__file__}"',
+            f"mqtt.ca_file: {__file__} holds no certificates in PEM form",
+        ),
+        ("[events]\nstream_minutes = 0", "events.stream_minutes: must be greater than 0"),
+        ("[events]\noutbox_hours = 721", "events.outbox_hours: must be 720 or less"),
+        ("[events]\nmax_events = 999", "events.max_events: must be 1000 or more"),
+        ('[webhooks]\nallow_private = "yes"', "webhooks.allow_private: must be true or false"),
         (
             '[mqtt]\nurl = "mqtt://x"\ntopic_prefix = "a/#"',
             "mqtt.topic_prefix: must be words joined by /, without +, # or space",
@@ -230,6 +240,37 @@ def test_a_file_that_is_not_toml_is_named_with_the_place(faults: Faults) -> None
     [fault] = faults("[api\nport=1")
     assert "given.toml: " in fault
     assert "line 1" in fault
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port", "tls", "credentials"),
+    [
+        ('url = "mqtt://broker"', "broker", 1883, False, (None, None)),
+        ('url = "mqtts://broker"', "broker", 8883, True, (None, None)),
+        ('url = "mqtt://me:p%40ss@[::1]:99"', "::1", 99, False, ("me", "p@ss")),
+        ('url = "mqtt://broker"\nusername = "me"\npassword = "x"', "broker", 1883, False, ("me", "x")),
+    ],
+)
+def test_a_broker_is_taken_from_its_url_and_keys(
+    read: Read, text: str, host: str, port: int, tls: bool, credentials: tuple[str | None, str | None]
+) -> None:
+    mqtt = read(f"[mqtt]\n{text}").mqtt
+    assert mqtt is not None
+    assert (mqtt.host, mqtt.port, mqtt.tls, mqtt.credentials) == (host, port, tls, credentials)
+
+
+def test_the_brokers_password_may_come_from_a_file_or_a_systemd_credential(
+    read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_text("from file\n")
+    (tmp_path / "mqtt.password").write_text("from systemd\n")
+    given = read(f'[mqtt]\nurl = "mqtt://x"\nusername = "me"\npassword_file = "{tmp_path}/secret"').mqtt
+    assert given is not None
+    assert given.credentials == ("me", "from file")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    given = read('[mqtt]\nurl = "mqtt://x"\nusername = "me"').mqtt
+    assert given is not None
+    assert given.credentials == ("me", "from systemd")
 
 
 @pytest.mark.parametrize(
