@@ -81,6 +81,8 @@ class Engine:
         self._idle = asyncio.Event()
         self._hurry = asyncio.Event()
         self._started = False
+        self.failed: asyncio.Future[None] = self._loop.create_future()
+        """Done, with the exception, once a defect has ended the engine."""
         self._ended: Counter[str] = Counter()
 
     def start(self) -> None:
@@ -186,21 +188,26 @@ class Engine:
         )
 
     def _order(self, act: Callable[[Now], None]) -> None:
+        self._or_fail(lambda: self._carry_order(act))
+        self._refuse_on_fault()
+
+    def _carry_order(self, act: Callable[[Now], None]) -> None:
         now = self._now()
         act(now)
         # On disk before the turn reads records and picks: a call that was just cancelled is not dialed.
         self._gather(now)
         self._flush(now, force=True)
         self._turn()
-        self._refuse_on_fault()
 
     def _refuse_on_fault(self) -> None:
         if self._store_fault is not None:
             raise StoreUnavailable(self._store_fault)
 
     def _on_leg(self, event: LegEvent) -> None:
-        if not self._started:
-            return
+        if self._started:
+            self._or_fail(lambda: self._hear(event))
+
+    def _hear(self, event: LegEvent) -> None:
         now = self._now()
         # First: what is decided now counts from times on the clock as it was.
         self._watch_clock(now)
@@ -217,7 +224,22 @@ class Engine:
         self._timer = None
         self._timer_at = None
         if self._started:
-            self._turn()
+            self._or_fail(self._turn)
+
+    def _or_fail(self, act: Callable[[], None]) -> None:
+        """Do it, or end for good: after a defect of ours the decisions in memory and the disk may disagree.
+
+        A new process decides from the disk alone, and interrupts what was in flight.
+        """
+        try:
+            act()
+        except StoreUnavailable:
+            raise
+        except Exception as defect:
+            self.stop()
+            if not self.failed.done():
+                self.failed.set_exception(defect)
+            raise
 
     def _turn(self) -> None:
         now = self._now()

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -123,14 +124,18 @@ class Service:
             self.up.set()
             ended = asyncio.create_task(http.wait_closed())
             told = asyncio.create_task(self._stopping.wait())
-            await asyncio.wait([ended, told], return_when=asyncio.FIRST_COMPLETED)
+            engine = self._running()
+            ends: list[asyncio.Future[Any]] = [ended, told, engine.failed]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             told.cancel()
             log.info("stopping", drain_seconds=self._settings.pacing.drain_seconds)
             self._outlets.hang_up()
             await http.stop()
             await ended
-            if self._engine is not None:
-                await self._engine.drain(self._settings.pacing.drain_seconds)
+            if engine.failed.done():
+                # Nothing is drained: the workers hang up, and the next process decides from the disk.
+                await engine.failed
+            await engine.drain(self._settings.pacing.drain_seconds)
         log.info("stopped")
         return 0
 
@@ -139,6 +144,11 @@ class Service:
         if self._stopping.is_set() and self._engine is not None:
             self._engine.hurry()
         self._stopping.set()
+
+    def _running(self) -> Engine:
+        if self._engine is None:
+            raise RuntimeError("the engine was not started")
+        return self._engine
 
     async def _start(self, parts: AsyncExitStack) -> HttpServer:
         settings, clock = self._settings, SystemClock()

@@ -16,6 +16,7 @@ from dialer.core.changes import (
     AttemptEnded,
     AttemptRetried,
     AttemptRinging,
+    AttemptWithdrawn,
     CallFinished,
     CallSnoozed,
     CampaignMoved,
@@ -33,6 +34,7 @@ _LIFE: Final = (
     AttemptDialed,
     AttemptRinging,
     AttemptAnswered,
+    AttemptWithdrawn,
     AttemptEnded,
     RecallScheduled,
     CallSnoozed,
@@ -67,7 +69,7 @@ class Batch:
             return
         if self._recording is not None:
             self._recording.add(change)
-        if not isinstance(change, AttemptRetried):
+        if not isinstance(change, AttemptRetried | AttemptWithdrawn):
             self._progress(change.campaign).take(change)
         if isinstance(change, AttemptEnded):
             self._unsettled.add(change.call)
@@ -171,7 +173,8 @@ class Batch:
 
     def _dialed(self, changes: list[AttemptDialed]) -> None:
         self._stamp("dialed_at", changes)
-        first = [(c.at, c.call) for c in changes if c.number == 1]
+        # The first INVITE that ever left, were it that of a later attempt: recalls count from it.
+        first = [(c.at, c.call) for c in changes]
         self._connection.executemany(
             "UPDATE call SET first_dialed_at = ? WHERE id = ? AND first_dialed_at IS NULL", first
         )
@@ -188,6 +191,13 @@ class Batch:
             " WHERE call_id = ? AND number = ? AND ended_at IS NULL",
             [(c.at, c.dialog, c.call, c.number) for c in changes],
             f"{column} without an open attempt",
+        )
+
+    def _withdrawn(self, changes: list[AttemptWithdrawn]) -> None:
+        self._each(
+            "UPDATE attempt SET withdrawn = 1 WHERE call_id = ? AND number = ? AND ended_at IS NULL",
+            [(c.call, c.number) for c in changes],
+            "a withdrawal without an open attempt",
         )
 
     def _ended(self, changes: list[AttemptEnded]) -> None:
@@ -256,6 +266,7 @@ _WRITE: Final[dict[type, Callable[[Batch, Any], None]]] = {
     AttemptDialed: Batch._dialed,
     AttemptRinging: Batch._ringing,
     AttemptAnswered: Batch._answered,
+    AttemptWithdrawn: Batch._withdrawn,
     AttemptEnded: Batch._ended,
     RecallScheduled: Batch._recalled,
     CallSnoozed: Batch._snoozed,

@@ -129,6 +129,7 @@ CREATE TABLE attempt (
     ended_by    TEXT CHECK (ended_by IN ('far', 'us', 'stack')),
     rtp         TEXT CHECK (json_valid(rtp)),
     dialog      TEXT,
+    withdrawn   INTEGER NOT NULL DEFAULT 0 CHECK (withdrawn IN (0, 1)),     -- cancelled by a person while it was under way
     PRIMARY KEY (call_id, number),
     CHECK ((ended_at IS NULL) = (disposition IS NULL))
 ) STRICT, WITHOUT ROWID;

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -134,7 +135,8 @@ class SqliteStore:
     def open_attempts(self) -> list[OpenAttempt]:
         """Attempts without an end, by call."""
         with disk_errors():
-            return [OpenAttempt(*row) for row in self._connection.execute(_OPEN)]
+            rows = self._connection.execute(_OPEN).fetchall()
+        return [replace(OpenAttempt(*opened), withdrawn=bool(withdrawn)) for withdrawn, *opened in rows]
 
     def due_timers(self, until: WallMs) -> Iterator[tuple[WallMs, CallId]]:
         """Take the timers with due <= `until`, earliest first. Each is given once in a process's life.
@@ -231,7 +233,7 @@ FROM call JOIN campaign ON campaign.id =
     (SELECT id FROM campaign WHERE first_call <= call.id ORDER BY first_call DESC LIMIT 1)
 WHERE call.id = ? AND campaign.status <> 'loading'"""
 _OPEN: Final = """
-SELECT call_id, number, due_at, fire_at, dialed_at, answered_at, trunk, coalesce(dialog, '')
+SELECT withdrawn, call_id, number, due_at, fire_at, dialed_at, answered_at, trunk, coalesce(dialog, '')
 FROM attempt INDEXED BY attempt_open WHERE ended_at IS NULL ORDER BY call_id"""
 # The first term is the index campaign_active again. Anchors are moved only where another attempt may count from them.
 _CLOCK_STEP: Final = (

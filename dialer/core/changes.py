@@ -73,6 +73,15 @@ class AttemptAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptWithdrawn:
+    """A person cancelled the call while this attempt was under way: whatever becomes of it, no recall follows."""
+
+    call: CallId
+    campaign: CampaignId
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptEnded:
     """The attempt is over. `sip_status` and `q850` None where the far side sent none; `ended_by` far, us or stack."""
 
@@ -140,6 +149,7 @@ Change = (
     | AttemptDialed
     | AttemptRinging
     | AttemptAnswered
+    | AttemptWithdrawn
     | AttemptEnded
     | RecallScheduled
     | CallSnoozed

@@ -17,6 +17,7 @@ from dialer.core.changes import (
     AttemptEnded,
     AttemptRetried,
     AttemptRinging,
+    AttemptWithdrawn,
     CallFinished,
     CallSnoozed,
     CampaignMoved,
@@ -485,3 +486,12 @@ def test_a_clock_that_was_set_moves_timers_anchors_and_launched_slots(world: Wor
     world.store.apply([arm(launched, number=2, at=T0 + MINUTE + step)])
     world.reopen()
     assert list(world.store.due_timers(WallMs(T0 + 10 * MINUTE + abs(step)))) == []
+
+
+def test_a_withdrawn_attempt_is_found_as_such_after_the_process_died(world: World) -> None:
+    campaign = world.add_campaign(size=2, launch_at=T0, recall_ms=(MINUTE,))
+    world.store.apply([arm(campaign), arm(campaign, 1)])
+    world.store.apply([AttemptWithdrawn(call_of(campaign), campaign.id, 1)])
+    world.reopen()
+    assert [opened.withdrawn for opened in world.store.open_attempts()] == [True, False]
+    refused(world, campaign, AttemptWithdrawn(call_of(campaign), campaign.id, 2))

@@ -17,6 +17,7 @@ from dialer.core.changes import (
     AttemptEnded,
     AttemptRetried,
     AttemptRinging,
+    AttemptWithdrawn,
     CallFinished,
     CallSnoozed,
     CampaignMoved,
@@ -230,7 +231,7 @@ class FakeStore:
 
     def _touched(self, changes: Sequence[Change]) -> tuple[dict[CallId, FakeCall], dict[CampaignId, FakeCampaign]]:
         calls = {change.call for change in changes if not isinstance(change, CampaignMoved)}
-        campaigns = {change.campaign for change in changes if not isinstance(change, AttemptRetried)}
+        campaigns = {change.campaign for change in changes if not isinstance(change, AttemptRetried | AttemptWithdrawn)}
         for change in changes:
             if isinstance(change, CampaignMoved) and change.campaign in self.campaigns:
                 c = self.campaigns[change.campaign].campaign
@@ -278,7 +279,7 @@ class FakeStore:
                 attempt.record = replace(
                     attempt.record, dialed_at=attempt.record.dialed_at or change.at, dialog=change.dialog
                 )
-                if change.number == 1 and row.first_dialed_at is None:
+                if row.first_dialed_at is None:
                     row.first_dialed_at = change.at
             case AttemptAnswered():
                 attempt.record = replace(
@@ -288,6 +289,8 @@ class FakeStore:
                 attempt.ended = change
             case AttemptRinging():
                 attempt.record = replace(attempt.record, dialog=change.dialog)
+            case AttemptWithdrawn():
+                attempt.record = replace(attempt.record, withdrawn=True)
 
     def _claim(self, change: AttemptArmed | RecallScheduled | CallSnoozed, number: int) -> FakeCampaign:
         held = self.campaigns[change.campaign]

@@ -165,10 +165,9 @@ class Judge:
                 line.invite = change.sip_call_id
                 line.fires.append(change.fire_at)
             case AttemptDialed():
-                if change.number == 1:
-                    self.store.calls[change.call].first_dialed_at = (
-                        self.store.calls[change.call].first_dialed_at or change.at
-                    )
+                self.store.calls[change.call].first_dialed_at = (
+                    self.store.calls[change.call].first_dialed_at or change.at
+                )
             case AttemptAnswered():
                 assert self.lines[change.call].answered
             case AttemptEnded():
@@ -361,8 +360,10 @@ class Judge:
         self._decided.clear()
         for call, line in self.lines.items():
             line.lost, line.verdict = True, None
-            if self.store.campaigns[self.campaign_of(call).id].status is not CampaignStatus.CANCELLED:
-                # That a person hung a live call up is known to the process only, until the leg's end.
+            opened = self.store.calls[call].open
+            withdrawn = opened is not None and opened.record.withdrawn
+            if not withdrawn and self.store.campaigns[self.campaign_of(call).id].status is not CampaignStatus.CANCELLED:
+                # The disk refused the order that hung a live call up, and who gave it was told so.
                 self.cancelled_calls.discard(call)
         for campaign, (departed, planned) in list(self.first_departure.items()):
             if self.stepped_at >= departed:

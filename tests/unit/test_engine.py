@@ -409,3 +409,32 @@ async def test_a_clock_set_while_the_disk_refuses_is_followed_when_it_works_agai
     bench.store.refuse = None
     await bench.until(lambda: len(bench.dialed) == 2)
     assert 10 <= bench.clock.mono - began < 10.5
+
+
+@engine_story
+async def test_a_defect_ends_the_engine_instead_of_going_on_with_a_doubtful_memory(bench: Bench) -> None:
+    def contradicts(_: object) -> None:
+        raise ValueError("the changes contradict what is stored")
+
+    bench.submit(3, stagger_ms=100)
+    await bench.until(lambda: len(bench.dialed) == 1)
+    bench.store.apply = contradicts  # type: ignore[method-assign]
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    await bench.until(bench.engine.failed.done, 5)
+    assert isinstance(bench.engine.failed.exception(), ValueError)
+    await asyncio.sleep(2)
+    assert len(bench.dialed) == 1
+
+
+@engine_story
+async def test_a_live_call_that_was_cancelled_is_not_recalled_after_a_crash(bench: Bench) -> None:
+    bench.submit(1, recall_ms=(5_000,))
+    await bench.until(lambda: bench.engine.state.live == 1 and len(bench.dialed) == 1)
+    bench.calls.deaf = True
+    bench.engine.cancel_call(CallId(1))
+    bench.engine.stop()
+    bench.store.reopen()
+    bench.start()
+    await asyncio.sleep(20)
+    assert len(bench.dialed) == 1
+    assert bench.outcome() is Disposition.INTERRUPTED
