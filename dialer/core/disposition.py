@@ -18,6 +18,7 @@ class Why(StrEnum):
     DRAIN = "the server was stopping"
     STEPS_ENDED = "the steps ended"
     MAX_CALL = "max_call_seconds reached"
+    CLOSED = "the calling hours ended before the technical retry"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from dialer.core.gate import Gate
 from dialer.core.model import CallId, Campaign, CampaignId, CampaignStatus, Mono, Now, WallMs
 from dialer.core.pacing import Admission, Interval, Pacing
 from dialer.core.recall import Ladder
@@ -33,9 +34,13 @@ class Lane:
     cursor: int = 0
     finished: int = 0
     live: int = 0
+    gate: Gate = field(init=False)
     recalls: list[tuple[WallMs, CallId]] = field(default_factory=list)
     snoozed_firsts: list[tuple[WallMs, CallId]] = field(default_factory=list)
     asleep_until: Mono | None = None
+
+    def __post_init__(self) -> None:
+        self.gate = Gate.of(self.campaign)
 
     @property
     def dialing(self) -> bool:
@@ -69,7 +74,13 @@ class Lane:
             at = now.mono_of(recall[0])
             if best is None or at <= best[0]:
                 best = at, False
-        return best
+        return None if best is None else (self._when_open(best[0], now), best[1])
+
+    def _when_open(self, at: Mono, now: Now) -> Mono:
+        """`at`, or when the campaign's gate opens after it."""
+        due = now.wall if at <= now.mono else now.wall_of(at)
+        opens = self.gate.opens_at(due)
+        return at if opens == due else now.mono_of(opens)
 
     def take(self, *, first: bool) -> tuple[WallMs, CallId]:
         """Remove the next first attempt or recall from the lane, as (due, call)."""

@@ -5,10 +5,12 @@ exist, which caller ids they allow) is checked by `check_against`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from dialer.core.hours import CallingHours
 
 RecallDisposition = Literal["busy", "no_answer", "declined", "unreachable"]
 RECALL_ON_DEFAULT: tuple[RecallDisposition, ...] = ("busy", "no_answer", "declined", "unreachable")
@@ -74,6 +76,7 @@ class Playbook(_Closed):
     max_call_seconds: Annotated[float, Field(ge=1, le=86_400)] = 600
     recall_on: list[RecallDisposition] = Field(default_factory=lambda: list(RECALL_ON_DEFAULT))
     steps: Annotated[list[Step], Field(max_length=200)] = Field(default_factory=list)
+    calling_hours: CallingHours | None = None
 
     @field_validator("trunks")
     @classmethod
@@ -97,6 +100,8 @@ class Machine:
 
     trunks: Mapping[str, frozenset[str] | None]
     audio: frozenset[str] | None = None
+    # What calls on each trunk show where the playbook does not choose.
+    caller_ids: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_against(playbook: Playbook, machine: Machine) -> list[Fault]:
@@ -113,6 +118,11 @@ def check_against(playbook: Playbook, machine: Machine) -> list[Fault]:
         allowed = machine.trunks[name]
         if playbook.caller_id is not None and allowed is not None and playbook.caller_id not in allowed:
             faults.append(Fault("caller_id", f"trunk {name!r} does not allow the caller id {playbook.caller_id!r}"))
+            continue
+        shown = playbook.caller_id or machine.caller_ids.get(name, "")
+        refused = playbook.calling_hours.caller_id_fault(shown) if playbook.calling_hours is not None else None
+        if refused is not None:
+            faults.append(Fault("caller_id", f"trunk {name!r} would show {shown!r}, but {refused}"))
     if machine.audio is not None:
         for i, step in enumerate(playbook.steps):
             if isinstance(step, Play) and step.audio not in machine.audio:

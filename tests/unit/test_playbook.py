@@ -13,6 +13,7 @@ WHOLE: dict[str, Any] = {
     "max_call_seconds": 120.5,
     "recall_on": ["busy"],
     "steps": [{"do": "play", "audio": "hello.wav"}, {"do": "wait", "seconds": 1}, {"do": "hangup"}],
+    "calling_hours": None,
 }
 
 
