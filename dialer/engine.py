@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import structlog
 
@@ -27,6 +28,8 @@ GATHER_SECONDS = 0.010
 STORE_RETRY_SECONDS = 0.25
 # One turn arms at most so many attempts, so that no backlog holds the loop up.
 PICKS_PER_TURN = 100
+# And takes so many timers, about 2 ms: after a long outage a million may be due at once.
+DUE_PER_TURN = 500
 # Wake-up times are computed anew when the wall clock has moved so far against the monotonic one.
 CLOCK_DRIFT_MS = 5
 # A jump beyond this is somebody setting the clock; less is slewing, or two readings with a pause in between.
@@ -292,7 +295,8 @@ class Engine:
 
     def _take_due(self, now: Now) -> None:
         try:
-            for due_at, call in self._store.due_timers(WallMs(now.wall + int(ARM_AHEAD_SECONDS * 1000))):
+            due = self._store.due_timers(WallMs(now.wall + int(ARM_AHEAD_SECONDS * 1000)))
+            for due_at, call in islice(due, DUE_PER_TURN):
                 self._dispatch.due(due_at, call, now)
         except StoreUnavailable as fault:
             self._store_failed(fault, now)

@@ -176,13 +176,11 @@ class Service:
         # Audio was looked at when the playbook was stored: a file may come or go while the loaders run.
         machine = replace(machine_of(settings), audio=None)
         self._loader = Loader(path, rules, machine, on_activated=self._activated, lock_wanted=lock_wanted)
-        await self._loader.start()
         parts.push_async_callback(self._loader.stop)
-
-        # Nothing is dialed before this is over: till then the far side counts these calls as ours. And before the workers
-        # start, so that the ports which the answers go to are free.
-        await end_orphans(attempt.dialog for attempt in self._store.open_attempts())
-        self._pool = await self._start_pool(parts)
+        # Side by side: each waits for processes of its own to come up.
+        for fault in await asyncio.gather(self._loader.start(), self._start_pool(parts), return_exceptions=True):
+            if fault is not None:
+                raise fault
         engine = self._engine = Engine(
             clock=clock,
             store=self._store,
@@ -223,10 +221,10 @@ class Service:
         gc.freeze()
         return await serve_http(create_app(backend), settings.api.host, settings.api.port)
 
-    async def _start_pool(self, parts: AsyncExitStack) -> WorkerPool:
+    async def _start_pool(self, parts: AsyncExitStack) -> None:
         sip = self._settings.sip
         rtp = (sip.rtp_port_min, sip.rtp_port_max) if sip.rtp_port_min and sip.rtp_port_max else None
-        pool = WorkerPool(
+        self._pool = WorkerPool(
             [trunk_profile(name, trunk) for name, trunk in self._settings.trunks.items()],
             max_concurrent_calls=self._settings.pacing.max_concurrent_calls,
             media_directory=self._settings.media.directory,
@@ -235,10 +233,12 @@ class Service:
             rtp_ports=rtp,
             workers=sip.workers,
         )
-        await pool.start()
         # The engine has drained by then: what is left gets no more time.
-        parts.push_async_callback(pool.stop, 0)
-        return pool
+        parts.push_async_callback(self._pool.stop, 0)
+        # Nothing is dialed before this is over: till then the far side counts these calls as ours. And before the workers
+        # start, so that the ports which the answers go to are free.
+        await end_orphans(attempt.dialog for attempt in self._store.open_attempts())
+        await self._pool.start()
 
     def _activated(self, campaign: CampaignId) -> None:
         if self._engine is not None:

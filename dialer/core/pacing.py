@@ -58,7 +58,7 @@ class Sent:
 
 
 class Interval:
-    """A least time between departures, without drift: what slipped is caught up by shorter intervals, each within the tolerance.
+    """A least time between departures, without drift: a delay is caught up by intervals that are shorter by the tolerance.
 
     Any k intervals in a row take k times as long as one, less `CATCH_UP_SECONDS` (the generic cell rate algorithm), and none
     is shorter than `seconds` less the tolerance.
