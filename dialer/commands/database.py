@@ -1,9 +1,15 @@
 """`dialer db`: the database file itself."""
 
+from typing import Annotated, Final
+
 import typer
 
+from dialer.core.model import WallMs
 from dialer.terminal import Refused, invocation, say
-from scheduler import migrations
+from scheduler import migrations, retention
+from scheduler.clock import SystemClock
+
+_DAY_MS: Final = 24 * 3_600_000
 
 app = typer.Typer(help="The database file.", no_args_is_help=True)
 
@@ -25,3 +31,17 @@ def check(context: typer.Context) -> None:
     if faults := migrations.check(path):
         raise Refused("\n".join(faults))
     say(f"{path}: no fault found")
+
+
+@app.command("prune")
+def prune(
+    context: typer.Context,
+    older_than: Annotated[
+        int, typer.Option(min=1, max=36_500, metavar="DAYS", help="Only what ended so many days ago or earlier.")
+    ] = 90,
+) -> None:
+    """Remove campaigns that ended long ago, with their calls. Contacts stay. The server may run meanwhile."""
+    path = invocation(context).settings.database.path
+    now = SystemClock().now().wall
+    done = retention.prune(path, ended_before=WallMs(now - older_than * _DAY_MS))
+    say(f"{path}: {done.campaigns} campaigns with {done.calls} calls removed")

@@ -241,3 +241,12 @@ def test_a_do_not_call_list_needs_an_owner_and_names_every_bad_number(run: Run, 
     assert run("do-not-call", "add", "--everyone", "+34600000001").returncode == 0
     assert run("do-not-call", "remove", "--everyone", "+34600000002").returncode == 1
     assert run("do-not-call", "export", "--everyone").stdout.splitlines()[1].startswith("+34600000001,")
+
+
+def test_prune_says_what_it_removed_and_needs_a_database(run: Run) -> None:
+    assert run("db", "prune").returncode == 1
+    run("db", "migrate")
+    done = run("db", "prune", "--older-than", "30")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "0 campaigns with 0 calls removed" in done.stderr
+    assert run("db", "prune", "--older-than", "0").returncode == 2
