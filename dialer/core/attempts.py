@@ -19,6 +19,8 @@ from dialer.core.steps import Script
 
 # Timers of ended attempts (a long max_call_seconds) stay in the heap until there are so many more than of live ones.
 TIMERS_KEPT = 1000
+# What an attempt that has no leg came to when we end it; anything else interrupts it.
+_WITHOUT_LEG = {Why.CANCELLED: Disposition.CANCELLED, Why.CLOSED: Disposition.TRUNK_FAILURE}
 
 
 @dataclass(slots=True)
@@ -169,8 +171,7 @@ class Attempts:
         if before in {State.ARMED, State.WAITING}:
             if before is State.ARMED:
                 self._pacing.release(attempt.trunk)
-            word = Disposition.CANCELLED if why is Why.CANCELLED else Disposition.INTERRUPTED
-            self._close(attempt, Verdict(word, why.value), None, now)
+            self._close(attempt, Verdict(_WITHOUT_LEG.get(why, Disposition.INTERRUPTED), why.value), None, now)
             return
         attempt.asked = why
         if attempt.leg is not None:
@@ -188,6 +189,9 @@ class Attempts:
                     continue
                 if attempt.lane.status is CampaignStatus.PAUSED:
                     self._queue_retry(attempt)
+                    continue
+                if attempt.lane.gate.look(attempt.call, now.wall_of(admission.at)) is not None:
+                    self.end(attempt, Event.DRAIN, Why.CLOSED, now)
                     continue
                 self._arm_retry(attempt, admission.at, now)
 

@@ -25,6 +25,7 @@ from dialer.core.changes import (
 from dialer.core.disposition import Verdict, Why
 from dialer.core.effects import Effect
 from dialer.core.events import EndedBy, LegEnded, LegEvent
+from dialer.core.gate import Later, Never
 from dialer.core.lanes import Lane, Lanes, Pick
 from dialer.core.live import LiveAttempt
 from dialer.core.model import (
@@ -251,6 +252,8 @@ class Dispatch:
         if record.suppressed:
             verdict = Verdict(Disposition.SUPPRESSED, "the number is on a do-not-call list")
             self._finish(lane, call, verdict, now, attempts=record.attempts)
+        elif (held := lane.gate.judge(record, self._leaves_at(pick, now))) is not None:
+            self._hold(lane, record, held, now)
         elif record.attempts == 0 and not pick.first:
             # A snoozed first attempt came back by its timer: it keeps the campaign's stagger like any other.
             heapq.heappush(lane.snoozed_firsts, (pick.due_at, call))
@@ -287,9 +290,20 @@ class Dispatch:
         lane.status = status
         self._told.changes.append(CampaignMoved(lane.campaign.id, now.wall, status))
 
+    def _hold(self, lane: Lane, record: CallRecord, held: Later | Never, now: Now) -> None:
+        """The call may not be made now: it comes back later without having counted, or is finished."""
+        if isinstance(held, Never):
+            self._finish(lane, record.id, Verdict(held.disposition, held.reason), now, attempts=record.attempts)
+        else:
+            number = record.attempts + 1
+            self._told.changes.append(CallSnoozed(record.id, lane.campaign.id, number, held.due_at, held.reason))
+
+    def _leaves_at(self, pick: Pick, now: Now) -> WallMs:
+        return WallMs(max(now.wall_of(pick.fire_at), pick.due_at))
+
     def _begin(self, pick: Pick, record: CallRecord, now: Now) -> None:
         lane, number = pick.lane, record.attempts + 1
-        fire_wall = WallMs(max(now.wall_of(pick.fire_at), pick.due_at))
+        fire_wall = self._leaves_at(pick, now)
         anchor = lane.campaign.slot(record.id) if lane.campaign.scheduled else record.first_dialed_at or fire_wall
         attempt = LiveAttempt(
             record, lane, number, pick.due_at, anchor, pick.trunk, pick.fire_at, f"{record.uuid}-{number}"
@@ -342,8 +356,12 @@ class Dispatch:
                 ended_at=at,
                 disposition=verdict.disposition,
             )
+        expires_at = lane.campaign.expires_at
         if due_at is None:
             self._finish(lane, call, verdict, now, attempts=attempt.number)
+        elif expires_at is not None and due_at >= expires_at:
+            reason = f"after {verdict.disposition}, the recall would come after expires_at"
+            self._finish(lane, call, Verdict(Disposition.EXPIRED, reason), now, attempts=attempt.number)
         else:
             self._told.changes.append(RecallScheduled(call, lane.campaign.id, attempt.number + 1, due_at))
 

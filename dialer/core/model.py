@@ -77,6 +77,8 @@ class Campaign:
 
     `recall_ms` are offsets from the anchor, ascending. `scheduled` says that a launch_at was given: then the anchor of a
     call's recalls is its own slot, else the time of its first INVITE. A single call (POST /call) is a campaign of one.
+    No attempt begins at `expires_at` or later (None: at any time). `zones` is where its people may be, where calling hours
+    asked for it (`dialer.core.zones`).
     """
 
     id: CampaignId
@@ -88,6 +90,8 @@ class Campaign:
     recall_ms: tuple[int, ...]
     scheduled: bool
     playbook: Playbook
+    expires_at: WallMs | None = None
+    zones: tuple[tuple[str, ...], ...] = ()
 
     def slot(self, call: CallId) -> WallMs:
         """When the first attempt of `call` is due."""
