@@ -60,10 +60,11 @@ class _Client(aiomqtt.Client):
     """aiomqtt's client, that also minds what the broker allows and refuses."""
 
     refusal: str | None = None
+    _room: asyncio.Semaphore
 
     def _on_connect(self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None) -> None:  # noqa: ANN401
-        most = getattr(properties, "ReceiveMaximum", _UNACKNOWLEDGED)
-        client.max_inflight_messages_set(min(most, _UNACKNOWLEDGED))
+        # paho takes no notice of what the broker says it takes at once (MQTT 5, 3.2.2.3.3).
+        self._room = asyncio.Semaphore(min(getattr(properties, "ReceiveMaximum", _UNACKNOWLEDGED), _UNACKNOWLEDGED))
         super()._on_connect(client, userdata, flags, reason_code, properties)
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:  # noqa: ANN401
@@ -71,6 +72,14 @@ class _Client(aiomqtt.Client):
         if reason_code.is_failure:
             self.refusal = str(reason_code)
         super()._on_publish(client, userdata, mid, reason_code, properties)
+
+    async def tell(self, topic: str, payload: bytes, *, retain: bool, expires: int | None = None) -> None:
+        """Publish with QoS 1, in the order of the calls; returns when the broker has acknowledged it."""
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        if expires is not None:
+            properties.MessageExpiryInterval = expires
+        async with self._room:
+            await self.publish(topic, payload, qos=1, retain=retain, properties=properties)
 
     def abandon(self) -> None:
         """Close the socket of a connection that never came about; aiomqtt leaves it open."""
@@ -126,8 +135,7 @@ class MqttSink:
         except asyncio.CancelledError:
             with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
                 async with asyncio.timeout(_FAREWELL_SECONDS):
-                    status = topics.status_topic(broker.prefix)
-                    await client.publish(status, topics.OFFLINE, qos=1, retain=True)
+                    await client.tell(topics.status_topic(broker.prefix), topics.OFFLINE, retain=True)
             raise
         finally:
             with contextlib.suppress(aiomqtt.MqttError):
@@ -157,7 +165,7 @@ class MqttSink:
     async def _greet(self, client: _Client) -> None:
         """Say that we are there, take commands, and say how the campaigns stand: the broker may have lost it."""
         prefix = self._broker.prefix
-        await client.publish(topics.status_topic(prefix), topics.ONLINE, qos=1, retain=True)
+        await client.tell(topics.status_topic(prefix), topics.ONLINE, retain=True)
         if self._broker.commands:
             # Commands that are retained would be carried out again at every connection.
             options = SubscribeOptions(qos=1, noLocal=True, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
@@ -188,12 +196,9 @@ class MqttSink:
 
     async def _publish_one(self, client: _Client, event: RecordedEvent) -> None:
         is_state = event.call is None
-        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        properties.ContentType = "application/json"
-        if is_state and not event.active:
-            properties.MessageExpiryInterval = _OVER_EXPIRES_SECONDS
+        expires = None if event.active else _OVER_EXPIRES_SECONDS
         topic = topics.event_topic(self._broker.prefix, event)
-        await client.publish(topic, topics.body(event.payload), qos=1, retain=is_state, properties=properties)
+        await client.tell(topic, topics.body(event.payload), retain=is_state, expires=expires if is_state else None)
 
     async def _listen(self, client: _Client) -> None:
         async for message in client.messages:
