@@ -87,6 +87,17 @@ class Attempts:
         self._numbers.add(attempt.call.phone)
         self._unstored.append(attempt)
 
+    def hold(self, attempt: LiveAttempt, until: Mono) -> None:
+        """An attempt of a process that died, whose INVITE may have left or not: it counts until `until`, then it is lost."""
+        attempt.advance(Event.CANCEL)
+        self._live[attempt.id] = attempt
+        self._numbers.add(attempt.call.phone)
+        leg = LegId(next(self._leg_ids))
+        attempt.leg = leg
+        self._legs[leg] = attempt
+        self._pacing.hold(attempt.trunk)
+        self._set(until, Timer.UNHEARD, attempt, leg)
+
     def stored(self) -> None:
         """The changes told so far are on disk: the INVITEs they record may leave."""
         for attempt in self._unstored:
@@ -119,6 +130,8 @@ class Attempts:
                 self._fire(attempt, at, now)
             elif timer is Timer.RETRY and attempt.state is State.WAITING and key == attempt.invites:
                 self._queue_retry(attempt)
+            elif timer is Timer.UNHEARD:
+                self.on_leg(LegLost(LegId(key), now.wall, "the process died"), now)
             elif timer is Timer.RING and attempt.state in {State.DIALING, State.RINGING} and key == attempt.leg:
                 self.end(attempt, Event.RING_TIMEOUT, Why.RING_TIMEOUT, now)
             elif timer is Timer.TALK and attempt.state is State.ANSWERED:

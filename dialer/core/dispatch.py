@@ -199,7 +199,9 @@ class Dispatch:
     def recover(self, opened: OpenAttempt, record: CallRecord, now: Now) -> None:
         """An attempt was in flight when the process before this one died: it is `interrupted`, and never dialed again.
 
-        The campaign must have been added. Raises ValueError when it was not.
+        One whose dialog is known is over by now: the SIP floor has ended it. Where nobody lived to tell whether the INVITE
+        has left, the callee's phone may ring: its channel and its number stay taken for the ring timeout. The campaign must
+        have been added. Raises ValueError when it was not.
         """
         lane = self._lanes.of_call(opened.call)
         if lane is None:
@@ -209,6 +211,11 @@ class Dispatch:
             record, lane, opened.number, opened.due_at, anchor, opened.trunk, now.mono, "", state=State.DIALING
         )
         attempt.may_recall = not opened.withdrawn and lane.status is not CampaignStatus.CANCELLED
+        ring_seconds = lane.campaign.playbook.ring_timeout_seconds
+        rings_seconds = min(ring_seconds, ring_seconds + (opened.fire_at - now.wall) / 1000)
+        if not opened.dialog and rings_seconds > 0 and opened.trunk in self._pacing.channels():
+            self._attempts.hold(attempt, Mono(now.mono + rings_seconds))
+            return
         attempt.advance(Event.LEG_LOST)
         self._closed(attempt, Verdict(Disposition.INTERRUPTED, "the process died"), None, now)
 

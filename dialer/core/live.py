@@ -27,6 +27,7 @@ class Timer(StrEnum):
     RING = "ring"
     TALK = "talk"
     WAIT = "wait"
+    UNHEARD = "unheard"
 
 
 @dataclass(slots=True, eq=False)

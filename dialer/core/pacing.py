@@ -190,6 +190,11 @@ class Pacing:
         self._taken += 1
         return sent
 
+    def hold(self, trunk: str) -> None:
+        """Count a channel that a process before this one took, whatever the limits are now."""
+        self._lines[trunk].taken += 1
+        self._taken += 1
+
     def release(self, trunk: str) -> None:
         """Give the channel back: the leg has really ended."""
         line = self._lines[trunk]

@@ -68,10 +68,11 @@ class FakeCallControl:
             self.end(leg, EndedBy.FAR, sip_status=int(status), q850=REFUSALS[status])
         elif number.endswith((ANSWERS, ANSWERS_AND_HANGS_UP, RINGS)):
             found.sip_status = 180
-            self._soon(lambda: Rang(leg, self._now(), 180))
+            dialog = json.dumps({"call_id": found.order.sip_call_id})
+            self._soon(lambda: Rang(leg, self._now(), 180, dialog=dialog))
             if not number.endswith(RINGS):
                 found.answered, found.sip_status = True, 200
-                self._soon(lambda: Answered(leg, self._now()))
+                self._soon(lambda: Answered(leg, self._now(), dialog))
             if number.endswith(ANSWERS_AND_HANGS_UP):
                 asyncio.get_running_loop().call_later(0.05, lambda: self.end(leg, EndedBy.FAR, q850=16))
 

@@ -101,6 +101,8 @@ class Judge:
     legs: dict[LegId, Leg] = field(default_factory=dict)
     armed: dict[CallId, str] = field(default_factory=dict)
     lines: dict[CallId, Line] = field(default_factory=dict)
+    # Attempts of a process that died of which nobody knows whether the INVITE left: the trunk, and until when they count.
+    unheard: dict[CallId, tuple[str, float]] = field(default_factory=dict)
     departures: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     first_departure: dict[CampaignId, tuple[float, float]] = field(default_factory=dict)
     finished: dict[CallId, int] = field(default_factory=lambda: defaultdict(int))
@@ -130,6 +132,8 @@ class Judge:
                 case AttemptArmed() | AttemptRetried():
                     self.armed[change.call] = change.trunk
                     self._decided[change.call, change.number] = self.clock.mono
+                case AttemptEnded() if change.call in self.unheard:
+                    assert self.clock.mono >= self.unheard.pop(change.call)[1], "a phone that may ring was given up"
                 case AttemptEnded() if self.armed.pop(change.call, None) is not None:
                     # Its place in the rate stays taken, though it never left.
                     self.unsure_at = self.clock.mono
@@ -267,12 +271,15 @@ class Judge:
         assert wall >= line.due_at or self.stepped_back_at >= line.decided_at, "an INVITE left early"
         assert all(leg.call != call for leg in self.legs.values()), "two legs of one call"
         assert all(leg.phone != order.number for leg in self.legs.values()), "two legs to one number"
+        assert all(self.store.calls[other].phone != order.number for other in self.unheard), "a number that may ring"
         assert order.number == self.store.calls[call].phone
         self.legs[order.leg] = Leg(order.leg, call, order.number, order.trunk, wall, now)
         assert self.armed.pop(call) == order.trunk
         trunk = self.trunks[order.trunk]
-        assert sum(leg.trunk == order.trunk for leg in self.legs.values()) <= trunk.max_concurrent_calls
-        assert len(self.legs) <= self.max_concurrent_calls
+        held = [name for name, _ in self.unheard.values()]
+        legs = sum(leg.trunk == order.trunk for leg in self.legs.values())
+        assert legs + held.count(order.trunk) <= trunk.max_concurrent_calls
+        assert len(self.legs) + len(held) <= self.max_concurrent_calls
         self._judge_rate(trunk, now)
         if line.number == 1 and first_invite:
             self._judge_stagger(campaign, line, now)
@@ -351,6 +358,7 @@ class Judge:
 
     def overdue(self) -> list[Leg]:
         """Legs that ring or talk for longer than the playbook allows."""
+        assert all(self.clock.mono <= until + 0.001 for _, until in self.unheard.values()), "held for too long"
         return [leg for leg in self.legs.values() if not leg.hung_up and self.clock.mono > self._limit(leg) + 0.001]
 
     def crashed(self) -> None:
@@ -358,6 +366,7 @@ class Judge:
         self.legs.clear()
         self.armed.clear()
         self._decided.clear()
+        self.unheard = {call: held for call in self.lines if (held := self._unheard(call)) is not None}
         for call, line in self.lines.items():
             line.lost, line.verdict = True, None
             opened = self.store.calls[call].open
@@ -372,6 +381,14 @@ class Judge:
                 self.first_departure[campaign] = min(departed, planned), planned
         self.booted_at = self.clock.mono
 
+    def _unheard(self, call: CallId) -> tuple[str, float] | None:
+        attempt = self.store.calls[call].open
+        ring_seconds = self.campaign_of(call).playbook.ring_timeout_seconds
+        if attempt is None or attempt.record.dialog:
+            return None
+        rings_seconds = min(ring_seconds, ring_seconds + (attempt.record.fire_at - self.clock.wall) / 1000)
+        return (attempt.record.trunk, self.clock.mono + rings_seconds) if rings_seconds > 0 else None
+
     def quiet(self, trunk: str) -> bool:
         """Nothing about the rate of this trunk can stand in the way of an INVITE."""
         interval = 1 / self.trunks[trunk].calls_per_second
@@ -380,7 +397,7 @@ class Judge:
 
     def left_behind(self) -> list[CallId]:
         """Calls that are due, that nothing stands in the way of, and that were not armed."""
-        if len(self.legs) + len(self.armed) >= self.max_concurrent_calls:
+        if len(self.legs) + len(self.armed) + len(self.unheard) >= self.max_concurrent_calls:
             return []
         open_trunks = self._free()
         busy = {self.store.calls[call].phone for call in self.lines}
@@ -410,13 +427,14 @@ class Judge:
         return behind
 
     def _retry_waits(self, call: CallId, line: Line) -> bool:
-        if line.retry is None or call in self.armed or self._leg_of(call) is not None:
+        if line.retry is None or call in self.armed or call in self.unheard or self._leg_of(call) is not None:
             return False
         trunk, at = line.retry
         return self.clock.mono > at + 0.001 and trunk in self._free() and self.quiet(trunk)
 
     def _free(self) -> set[str]:
         taken = [leg.trunk for leg in self.legs.values()] + list(self.armed.values())
+        taken += [trunk for trunk, _ in self.unheard.values()]
         return {name for name, trunk in self.trunks.items() if taken.count(name) < trunk.max_concurrent_calls}
 
     def _waits(self, call: CallId, busy: set[str]) -> bool:
@@ -566,11 +584,11 @@ class Rig:
         by = EndedBy.US if leg.hung_up else EndedBy.FAR
         match what.split():
             case ["sent"]:
-                self.news(InviteSent(id_, leg.dialed_at))
+                self.news(InviteSent(id_, leg.dialed_at, "dialog"))
             case ["rang"]:
-                self.news(Rang(id_, at, 180))
+                self.news(Rang(id_, at, 180, dialog="dialog"))
             case ["answered"]:
-                self.news(Answered(id_, at))
+                self.news(Answered(id_, at, "dialog"))
             case ["played"]:
                 token, leg.playing = leg.playing, None
                 assert token is not None
@@ -624,8 +642,9 @@ class Rig:
             assert leg.hung_up, "draining forgot a leg"
             self.happen(leg, "bye" if leg.answered else "final 487")
         self._commit()
-        assert self.dispatch.live == 0
-        assert not self.store.open_attempts()
+        # What a process before this one left behind counts on, and over the next start too.
+        assert self.dispatch.live == len(self.judge.unheard)
+        assert {opened.call for opened in self.store.open_attempts()} == set(self.judge.unheard)
         self.crash()
 
     def _boot(self) -> None:
@@ -674,6 +693,7 @@ class Rig:
     def check(self) -> None:
         """What holds between any two things that happen."""
         taken = [leg.trunk for leg in self.judge.legs.values()] + list(self.judge.armed.values())
+        taken += [trunk for trunk, _ in self.judge.unheard.values()]
         channels = self.dispatch.pacing.channels()
         assert {name: used for name, (used, _) in channels.items()} == {name: taken.count(name) for name in channels}
         assert self.dispatch.pacing.taken == len(taken)

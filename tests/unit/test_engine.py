@@ -329,7 +329,7 @@ async def test_a_peer_that_confirms_no_hang_up_does_not_hold_the_stop_for_long(b
 @engine_story
 async def test_a_restart_interrupts_what_was_in_flight_and_waits_a_second_before_the_first_invite(bench: Bench) -> None:
     bench.submit(4, stagger_ms=100, recall_ms=(5_000,))
-    await bench.until(lambda: len(bench.dialed) == 2)
+    await bench.until(lambda: sum(opened.dialog != "" for opened in bench.store.open_attempts()) == 2)
     bench.engine.stop()
     bench.calls.legs.clear()
     bench.store.reopen()
@@ -343,6 +343,25 @@ async def test_a_restart_interrupts_what_was_in_flight_and_waits_a_second_before
     await bench.until(lambda: len(bench.dialed) == 8)
     invites = [order.sip_call_id for order in bench.calls.dialed]
     assert len(set(invites)) == 8
+
+
+@engine_story
+async def test_an_invite_that_nobody_could_record_keeps_its_channel_and_number_for_the_ring_timeout(
+    bench: Bench,
+) -> None:
+    bench.submit(recall_ms=(100,))
+    await bench.until(lambda: len(bench.dialed) == 1)
+    left = bench.clock.mono
+    bench.engine.stop()
+    assert [opened.dialog for opened in bench.store.open_attempts()] == [""]
+    bench.calls.legs.clear()
+    bench.store.reopen()
+    bench.start()
+    assert bench.engine.state.channels == {"pbx": (1, 20)}
+    await bench.until(lambda: not bench.store.open_attempts(), 1.1)
+    assert 0.99 <= bench.clock.mono - left < 1.1
+    assert bench.engine.state.channels == {"pbx": (0, 20)}
+    await bench.until(lambda: len(bench.dialed) == 2, 2)
 
 
 @engine_story
