@@ -57,12 +57,16 @@ class Lane:
 
     def next_first(self) -> tuple[WallMs, CallId] | None:
         """The earliest first attempt that is still to come, with its due time; None when all were picked."""
-        if self.snoozed_firsts:
+        slot = self._slot()
+        if self.snoozed_firsts and (slot is None or self.snoozed_firsts[0] <= slot):
             return self.snoozed_firsts[0]
-        if self.cursor < self.campaign.size:
-            call = CallId(self.campaign.first_call + self.cursor)
-            return self.campaign.slot(call), call
-        return None
+        return slot
+
+    def _slot(self) -> tuple[WallMs, CallId] | None:
+        if self.cursor >= self.campaign.size:
+            return None
+        call = CallId(self.campaign.first_call + self.cursor)
+        return self.campaign.slot(call), call
 
     def eligible(self, now: Now) -> tuple[Mono, bool] | None:
         """When the lane's next call may go by its own rules, and whether it is a first attempt; None: nothing waits."""
@@ -86,11 +90,11 @@ class Lane:
         """Remove the next first attempt or recall from the lane, as (due, call)."""
         if not first:
             return heapq.heappop(self.recalls)
-        if self.snoozed_firsts:
-            return heapq.heappop(self.snoozed_firsts)
         taken = self.next_first()
         if taken is None:
             raise ValueError("all first attempts were picked")
+        if self.snoozed_firsts and taken == self.snoozed_firsts[0]:
+            return heapq.heappop(self.snoozed_firsts)
         self.cursor += 1
         return taken
 

@@ -44,7 +44,8 @@ class Sent:
 
     def earliest(self) -> Mono:
         """The planned time, moved on if a departure before it has slipped: then those behind it move on with it."""
-        self.at = Mono(max((self.at, *(other.at + seconds for other, seconds in self._after))))
+        # Asked of the one before, not read: one that was cancelled on the way never learned that those before it slipped.
+        self.at = Mono(max((self.at, *(other.earliest() + seconds for other, seconds in self._after))))
         return self.at
 
     def left(self, at: Mono) -> None:
