@@ -199,6 +199,6 @@ WHERE campaign.status IN ('loading', 'scheduled', 'running', 'paused') AND last_
 _OLDEST: Final = "SELECT id, recorded_at FROM event WHERE id > ? ORDER BY id LIMIT ?"
 # The state of a campaign that goes on stays, for a broker that lost what it retained.
 _REMOVE: Final = """
-DELETE FROM event WHERE id <= ? AND NOT (call_id IS NULL AND id = (
+DELETE FROM event WHERE id <= ? AND NOT (call_id IS NULL AND id IS (
     SELECT last_event FROM campaign WHERE campaign.id = campaign_id
     AND status IN ('loading', 'scheduled', 'running', 'paused')))"""

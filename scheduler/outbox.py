@@ -283,5 +283,5 @@ SELECT events, launch_at, size, live, finished, total_contacts FROM campaign WHE
 _SCHEDULED: Final = """
 INSERT INTO event (campaign_id, call_id, sequence, type, at, recorded_at, detail)
 SELECT id, :call, 1, 'call.scheduled', created_at, :now,
-       json_object('attempt', 1, 'next_attempt_at', launch_at + (:call - first_call) * stagger_ms)
+       json_object('attempt', 1, 'next_attempt_at', launch_at + clock_shift_ms + (:call - first_call) * stagger_ms)
 FROM campaign WHERE id = :campaign"""

@@ -41,7 +41,7 @@ FROM spread JOIN campaign ON campaign.id = campaign_id ORDER BY spread.id LIMIT 
 _TELL_SCHEDULED: Final = """
 INSERT INTO event (campaign_id, call_id, sequence, type, at, recorded_at, detail)
 SELECT campaign.id, call.id, 1, 'call.scheduled', created_at, :now,
-       json_object('attempt', 1, 'next_attempt_at', launch_at + (call.id - first_call) * stagger_ms)
+       json_object('attempt', 1, 'next_attempt_at', launch_at + clock_shift_ms + (call.id - first_call) * stagger_ms)
 FROM campaign JOIN call ON call.id >= :from AND call.id < :to AND call.events = 0
 WHERE campaign.id = :campaign ORDER BY call.id"""
 _COUNT_SCHEDULED: Final = "UPDATE call SET events = 1 WHERE id >= :from AND id < :to AND events = 0"
