@@ -2,6 +2,7 @@
 
 from pydantic import ValidationError
 
+from dialer.core.intake import plain_reason
 from dialer.core.playbook import Fault, Machine, Playbook, check_against
 
 
@@ -16,13 +17,6 @@ def read_playbook(raw: object, machine: Machine) -> Playbook | list[Fault]:
             where = [str(part) for part in detail["loc"]]
             if len(where) > 2 and where[0] == "steps":
                 del where[2]
-            faults.append(Fault(".".join(where) or "playbook", _reason(detail["type"], detail["msg"])))
+            faults.append(Fault(".".join(where) or "playbook", plain_reason(detail["type"], detail["msg"])))
         return faults
     return check_against(playbook, machine) or playbook
-
-
-def _reason(kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        return "no such key"
-    message = message.removeprefix("Value error, ").removeprefix("Input ")
-    return message[:1].lower() + message[1:]

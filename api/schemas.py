@@ -88,6 +88,7 @@ class Campaign(TypedDict):
     status: CampaignStatus
     scheduled: bool
     launch_at: Time
+    expires_at: Time | None
     recall: Annotated[list[float], Field(description="Minutes, ascending.")]
     created_at: Time
     ended_at: Time | None

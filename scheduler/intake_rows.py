@@ -20,8 +20,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from dialer.core.contact import Fields, fields_text, merge
+from dialer.core.hours import Rules
 from dialer.core.intake import CampaignRequest
 from dialer.core.model import CampaignId, WallMs
+from dialer.core.zones import Zones, zones_of
 from scheduler.checkpoint import checkpoint
 from scheduler.outbox import tell_acceptance
 
@@ -39,6 +41,8 @@ _PHONES_PER_LOOK: Final = 500
 _ROWS_PER_STATEMENT: Final = 50
 _KEYS_TO_PRUNE: Final = 50
 _PAGES_WORTH_A_CHECKPOINT: Final = 4000
+# Of a campaign that is all over the world somebody may always be called: its calls are looked at one by one.
+_ZONES_WORTH_A_GATE: Final = 32
 
 
 class Removed(Exception):
@@ -61,7 +65,10 @@ class IdempotencyKey:
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """What makes a checked request a campaign: whose it is, under which id, and the playbook as it is now."""
+    """What makes a checked request a campaign: whose it is, under which id, and the playbook as it is now.
+
+    `rules` are the calling hours of the playbook, compiled.
+    """
 
     uuid: str
     account: int
@@ -70,6 +77,7 @@ class Acceptance:
     stagger_ms: int
     single: bool
     request: CampaignRequest
+    rules: Rules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +150,7 @@ class IntakeRows:
             now = wall_ms()
             launch_at = _effective_launch(acceptance.request, now)
             stored = self._insert_campaign(acceptance, _status(launch_at, now), launch_at, now)
+            self._keep_zones(stored, acceptance, texts)
             self._insert_calls(stored, list(contacts), texts, 0, len(texts))
             self._upsert(acceptance.account, work.rows, now, known=-1)
             self._keep_answer(key, stored, compose, now)
@@ -164,6 +173,8 @@ class IntakeRows:
         contacts = acceptance.request.contacts
         texts, work = self._join_known(acceptance.account, contacts)
         phones = list(contacts)
+        with self._turn.transaction(durable=False):
+            self._keep_zones(stored, acceptance, texts)
         start = 0
         while start < len(phones):
             end = min(start + self._chunk, len(phones))
@@ -266,12 +277,27 @@ class IntakeRows:
                 "size": size,
                 "total": request.total_contacts,
                 "duplicates": duplicates,
+                "expires_at": request.expires_at,
                 "now": now,
             },
         )
         number = CampaignId(cursor.lastrowid or 0)
         total = request.total_contacts
         return Stored(number, acceptance.uuid, acceptance.single, first_call, total, duplicates, request.launch_at)
+
+    def _keep_zones(self, stored: Stored, acceptance: Acceptance, texts: list[str]) -> None:
+        """Where the campaign's people are, so that all of them can be waited for at once."""
+        if acceptance.rules is None:
+            return
+        found: set[Zones] = set()
+        for phone, text in zip(acceptance.request.contacts, texts, strict=True):
+            zones = zones_of(phone, json.loads(text) if '"timezone"' in text else {}, acceptance.rules)
+            if zones is not None:
+                found.add(zones)
+        if len(found) <= _ZONES_WORTH_A_GATE:
+            self._connection.execute(
+                "UPDATE campaign SET zones = ? WHERE id = ?", (json.dumps(sorted(found)), stored.id)
+            )
 
     def _insert_calls(self, stored: Stored, phones: list[str], texts: list[str], start: int, end: int) -> None:
         ids = range(stored.first_call + start, stored.first_call + end)
@@ -388,9 +414,9 @@ FROM campaign WHERE uuid = ?"""
 _RESERVE_CALLS: Final = "UPDATE meta SET value = value + ? WHERE key = 'next_call' RETURNING value - ?"
 _INSERT_CAMPAIGN: Final = """
 INSERT INTO campaign (uuid, account_id, playbook_id, playbook, single, status, scheduled, launch_at, stagger_ms, recall,
-                      first_call, size, total_contacts, duplicate_contacts, created_at)
+                      first_call, size, total_contacts, duplicate_contacts, expires_at, created_at)
 VALUES (:uuid, :account, :playbook_id, :playbook, :single, :status, :scheduled, :launch_at, :stagger_ms, :recall,
-        :first_call, :size, :total, :duplicates, :now)"""
+        :first_call, :size, :total, :duplicates, :expires_at, :now)"""
 _INSERT_INTAKE: Final = "INSERT INTO intake (campaign_id, known_contact) SELECT ?, coalesce(max(id), 0) FROM contact"
 _INSERT_CHANGE: Final = "INSERT INTO intake_change (call_id, fields) VALUES (?, ?)"
 _INSERT_CALLS: Final = _one_and_many("INSERT INTO call (id, phone, contact) VALUES", "({}, {}, {})", shared=0)

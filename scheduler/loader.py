@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from dialer.core.intake import (
     UNKNOWN_PLAYBOOK,
+    CampaignRequest,
     Fault,
     IntakeRules,
     Refusal,
@@ -170,9 +171,11 @@ class Loader:
             raise _Refused(request)
         if before is not None:
             raise _Refused(_KEY_CONFLICT)
-        number, playbook = self._fitting_playbook(job.account, request.playbook_uuid)
+        number, text, playbook = self._fitting_playbook(job.account, request)
         single = job.endpoint == "call"
-        acceptance = Acceptance(job.uuid, job.account, number, playbook, self._rules.stagger_ms, single, request)
+        hours = playbook.calling_hours
+        rules = None if hours is None else hours.compiled()
+        acceptance = Acceptance(job.uuid, job.account, number, text, self._rules.stagger_ms, single, request, rules)
         try:
             stored = self._rows.store_at_once(acceptance, key, self._compose) or self._store_large(acceptance, key)
         except KeyTaken:
@@ -243,20 +246,25 @@ class Loader:
     def _left_over(self) -> bool:
         return bool(self._to_remove or self._to_complete)
 
-    def _fitting_playbook(self, account: int, playbook_uuid: str) -> tuple[int, str]:
-        """The row id and JSON of a playbook that this machine can carry out."""
-        found = self._rows.playbook(account, playbook_uuid)
+    def _fitting_playbook(self, account: int, request: CampaignRequest) -> tuple[int, str, Playbook]:
+        """The row id, JSON and meaning of the playbook that the request names, if this machine can carry it out."""
+        found = self._rows.playbook(account, request.playbook_uuid)
         if found is None:
             raise _Refused(Refusal(403, UNKNOWN_PLAYBOOK))
+        number, text = found
         try:
-            faults = [(fault.path, fault.reason) for fault in check_against(_read_playbook(found[1]), self._machine)]
+            playbook = _read_playbook(text)
+            if request.calling_hours is not None:
+                playbook = playbook.model_copy(update={"calling_hours": request.calling_hours})
+                text = playbook.model_dump_json()
+            faults = [(fault.path, fault.reason) for fault in check_against(playbook, self._machine)]
         except ValidationError as error:
             faults = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors()]
         if faults:
             details = tuple(Fault(None, f"playbook.{path}", reason) for path, reason in faults)
             first = f"{details[0].field}: {details[0].reason}"
             raise _Refused(Refusal(400, f"The playbook cannot be carried out on this server: {first}", details))
-        return found
+        return number, text, playbook
 
     def _compose(self, stored: Stored) -> str:
         answer: dict[str, Any]

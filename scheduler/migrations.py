@@ -32,7 +32,14 @@ def m002_events(db: Database) -> None:
     db.executescript(files("scheduler").joinpath("events.sql").read_text(encoding="utf-8"))
 
 
-VERSION = 2
+@_migrations()
+def m004_hours(db: Database) -> None:
+    """When campaigns expire, and where their people are (JSON: arrays of zones), for calling hours."""
+    db.execute("ALTER TABLE campaign ADD COLUMN expires_at INTEGER")
+    db.execute("ALTER TABLE campaign ADD COLUMN zones TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(zones))")
+
+
+VERSION = 4
 
 
 class DatabaseTooNew(Exception):

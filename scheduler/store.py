@@ -200,6 +200,8 @@ def _stored(row: Sequence[Any]) -> StoredCampaign:
             recall_ms=tuple(round(minutes * 60_000) for minutes in json.loads(row[6])),
             scheduled=bool(row[7]),
             playbook=Playbook.model_validate_json(row[8]),
+            expires_at=row[14],
+            zones=tuple(tuple(zones) for zones in json.loads(row[15])),
         ),
         status=CampaignStatus(row[9]),
         cursor=row[10],
@@ -211,7 +213,7 @@ def _stored(row: Sequence[Any]) -> StoredCampaign:
 
 _CAMPAIGN: Final = """
 SELECT id, account_id, launch_at + clock_shift_ms, stagger_ms, first_call, size, recall, scheduled, playbook,
-       status, cursor, finished, live, last_first_attempt_at
+       status, cursor, finished, live, last_first_attempt_at, expires_at, zones
 FROM campaign"""
 # The first condition is word for word that of the index campaign_active: SQLite uses a partial index only then.
 _ACTIVE: Final = """

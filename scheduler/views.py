@@ -98,6 +98,7 @@ class Views:
             "status": row["status"],
             "scheduled": bool(row["scheduled"]),
             "launch_at": show_time(row["launch_at"]),
+            "expires_at": _time(row["expires_at"]),
             "recall": recall,
             "created_at": show_time(row["created_at"]),
             "ended_at": _time(row["ended_at"]),

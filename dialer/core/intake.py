@@ -15,6 +15,7 @@ from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError, 
 from typing_extensions import TypedDict
 
 from dialer.core.contact import ContactFields, Fields, merge, read_fields, rest_faults
+from dialer.core.hours import CallingHours
 from dialer.core.model import WallMs
 from dialer.core.phone import BLANK, E164, PhoneRules, normalize
 from dialer.core.timetable import (
@@ -56,6 +57,7 @@ class CampaignRequest:
 
     Each phone is one call, in the order of first mention; a later entry with the same phone changes the fields that it
     gives. `total_contacts` counts the entries. `launch_at` None means now. `recall` is in minutes, ascending.
+    `calling_hours` None leaves them to the playbook.
     """
 
     playbook_uuid: str
@@ -63,6 +65,8 @@ class CampaignRequest:
     total_contacts: int
     launch_at: WallMs | None
     recall: tuple[Minutes, ...]
+    expires_at: WallMs | None = None
+    calling_hours: CallingHours | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,24 @@ _Launch = Annotated[
         }
     ),
 ]
+_Expiry = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}],
+            "description": "No attempt begins then or later; calls that are left are finished as expired.",
+        }
+    ),
+]
+_Hours = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "anyOf": [{"$ref": "#/components/schemas/CallingHours"}, {"type": "null"}],
+            "description": "When people may be called; in place of the playbook's.",
+        }
+    ),
+]
 _MINUTES = {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_RECALL_MINUTES}
 _Recall = Annotated[
     Any,
@@ -144,6 +166,8 @@ class CampaignBody(TypedDict, total=False):
     contacts: Required[Annotated[list[ContactBody], Field(min_length=1), FailFast()]]
     launch_at: _Launch
     recall: _Recall
+    expires_at: _Expiry
+    calling_hours: _Hours
 
 
 @with_config(ConfigDict(extra="ignore", strict=True))
@@ -153,9 +177,19 @@ class CallBody(ContactBody):
     playbook_id: Required[_Id]
     launch_at: _Launch
     recall: _Recall
+    expires_at: _Expiry
+    calling_hours: _Hours
 
 
 _ADAPTER = TypeAdapter(CampaignBody)
+
+
+def plain_reason(kind: str, message: str) -> str:
+    """pydantic's words for a fault, as they stand behind the name of a field."""
+    if kind == "extra_forbidden":
+        return "no such key"
+    message = message.removeprefix("Value error, ").removeprefix("Input ")
+    return message[:1].lower() + message[1:]
 
 
 class _Refused(Exception):
@@ -181,7 +215,7 @@ def read_campaign(body: bytes, rules: IntakeRules) -> CampaignRequest | Refusal:
         contacts, faults = _read_contacts(entries, rules.phone, typed=typed)
         if head.faults or faults:
             return head.refusal(faults)
-        return CampaignRequest(head.playbook_uuid, contacts, len(entries), head.launch_at, head.recall)
+        return head.request(contacts, len(entries))
     except _Refused as refused:
         return refused.refusal
 
@@ -194,7 +228,7 @@ def read_call(body: bytes, rules: IntakeRules) -> CampaignRequest | Refusal:
         phone, fields, faults = _read_contact(None, document, rules.phone)
         if head.faults or faults:
             return head.refusal(faults)
-        return CampaignRequest(head.playbook_uuid, {phone: fields}, 1, head.launch_at, head.recall)
+        return head.request({phone: fields}, 1)
     except _Refused as refused:
         return refused.refusal
 
@@ -230,6 +264,8 @@ class _Head:
     playbook_uuid: str = ""
     launch_at: WallMs | None = None
     recall: tuple[Minutes, ...] = ()
+    expires_at: WallMs | None = None
+    calling_hours: CallingHours | None = None
     faults: list[Fault] = field(default_factory=list)
 
     @classmethod
@@ -250,7 +286,34 @@ class _Head:
             head.recall = read_recall(document.get("recall"))
         except ValueError as error:
             head.faults.append(Fault(None, "recall", str(error)))
+        head._read_limits(document)
         return head
+
+    def _read_limits(self, document: Mapping[str, Any]) -> None:
+        try:
+            self.expires_at = read_launch_at(document.get("expires_at"))
+        except ValueError as error:
+            self.faults.append(Fault(None, "expires_at", str(error)))
+        if self.expires_at is not None and self.launch_at is not None and self.expires_at <= self.launch_at:
+            self.faults.append(Fault(None, "expires_at", "must be after launch_at"))
+        if document.get("calling_hours") is not None:
+            try:
+                self.calling_hours = CallingHours.model_validate(document["calling_hours"])
+            except ValidationError as error:
+                self.faults += [
+                    Fault(
+                        None,
+                        ".".join(map(str, ("calling_hours", *found["loc"]))),
+                        plain_reason(found["type"], found["msg"]),
+                    )
+                    for found in error.errors(include_url=False, include_input=False)
+                ]
+
+    def request(self, contacts: dict[str, Fields], total: int) -> CampaignRequest:
+        """What was asked for, where nothing is wrong."""
+        return CampaignRequest(
+            self.playbook_uuid, contacts, total, self.launch_at, self.recall, self.expires_at, self.calling_hours
+        )
 
     def refusal(self, of_contacts: list[Fault] | None = None) -> Refusal:
         """The first fault in one line, all of them as details. A contact without a phone has a line of its own."""

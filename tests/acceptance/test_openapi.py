@@ -50,6 +50,10 @@ def test_strangers_find_nothing(operation: Operation, mode: GenerationMode, docu
     @given(case=told.as_strategy(generation_mode=mode))
     @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     def ask(case: Case) -> None:
+        if mode is GenerationMode.POSITIVE and isinstance(case.body, dict):
+            # Which days, spans, packs and times go together is more than a schema can say.
+            for name in ("calling_hours", "expires_at"):
+                case.body.pop(name, None)
         case.call_and_validate(headers={"Authorization": f"Bearer {client.token}"})
 
     ask()

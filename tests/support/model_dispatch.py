@@ -5,6 +5,7 @@ committed, what was ordered on the wire and what the far side did, and raises As
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -106,6 +107,7 @@ class Judge:
     departures: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     first_departure: dict[CampaignId, tuple[float, float]] = field(default_factory=dict)
     finished: dict[CallId, int] = field(default_factory=lambda: defaultdict(int))
+    closed: Callable[[WallMs], bool] = lambda _: False
     status: dict[CampaignId, CampaignStatus] = field(default_factory=dict)
     cancelled_calls: set[CallId] = field(default_factory=set)
     due: dict[CallId, WallMs] = field(default_factory=dict)
@@ -249,7 +251,7 @@ class Judge:
         assert self.finished[change.call] == 1, "a call was finished twice"
         assert change.call not in self.lines
         ended = self._ended.pop(change.call, None)
-        if ended is not None:
+        if ended is not None and change.disposition is not Disposition.EXPIRED:
             assert change.disposition is ended[0].disposition
             cancelled = change.call in self.cancelled_calls
             assert cancelled or not self._recall_due(*ended), "a recall was lost"
@@ -404,6 +406,8 @@ class Judge:
         behind = []
         for held in self.store.campaigns.values():
             if held.status not in {CampaignStatus.SCHEDULED, CampaignStatus.RUNNING}:
+                continue
+            if self.closed(self.clock.wall):  # a story has set calling hours
                 continue
             free = [name for name in held.campaign.playbook.trunks if name in open_trunks]
             if not free or not self.quiet(free[0]):

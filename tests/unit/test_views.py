@@ -105,6 +105,7 @@ def test_a_campaign_is_shown_with_counts_that_close(world: SqliteWorld, views: V
         "status": "running",
         "scheduled": True,
         "launch_at": "2025-03-01T10:00:00.000Z",
+        "expires_at": None,
         "recall": [30, 90.5],
         "created_at": "1970-01-01T00:00:00.000Z",
         "ended_at": None,
