@@ -6,7 +6,7 @@ call that comes earlier in that order than what it said before, all that was gat
 kept for each call, which is all that rows of different calls need of it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from dialer.core.changes import (
@@ -41,6 +41,7 @@ _LIFE: Final = (
     CallFinished,
 )
 _STEP: Final[dict[type, int]] = {kind: step for step, kind in enumerate(_LIFE)}
+_TIMED: Final = frozenset({RecallScheduled, CallSnoozed})
 
 
 class Batch:
@@ -71,16 +72,17 @@ class Batch:
             self._recording.add(change)
         if not isinstance(change, AttemptRetried | AttemptWithdrawn):
             self._progress(change.campaign).take(change)
-        if isinstance(change, AttemptEnded):
-            self._unsettled.add(change.call)
-        else:
-            self._unsettled.discard(change.call)
-        if isinstance(change, RecallScheduled | CallSnoozed):
-            self._timed.add(change.call)
-        step = _STEP[type(change)]
-        if step < self._reached.get(change.call, 0):
+        call, kind = change.call, type(change)
+        if kind is AttemptEnded:
+            self._unsettled.add(call)
+        elif self._unsettled:
+            self._unsettled.discard(call)
+        if kind in _TIMED:
+            self._timed.add(call)
+        step = _STEP[kind]
+        if step < self._reached.get(call, 0):
             self._write()
-        self._reached[change.call] = step
+        self._reached[call] = step
         self._gathered[step].append(change)
 
     def finish(self) -> None:
@@ -151,11 +153,15 @@ class Batch:
         self._drop_timers(
             c.call for c in changes if c.number > 1 or c.call in timed or self.campaigns[c.campaign].claimed(c.call)
         )
-        self._each(
-            "UPDATE call SET attempts = ?, next_at = NULL WHERE id = ? AND attempts = ? - 1 AND finished_at IS NULL",
-            [(c.number, c.call, c.number) for c in changes],
-            "an attempt was armed out of turn, or for a call that is finished or unknown",
-        )
+        out_of_turn = "an attempt was armed out of turn, or for a call that is finished or unknown"
+        # The calls of a campaign fall due one after the other: neighbours begin by one statement.
+        runs = _runs(sorted(c.call for c in changes if c.number == 1))
+        begun = sum(self._connection.execute(_BEGIN_RUN, run).rowcount for run in runs)
+        later = [(c.number, c.call, c.number) for c in changes if c.number > 1]
+        if begun + len(later) != len(changes):
+            raise ValueError(out_of_turn)
+        if later:
+            self._each(_BEGIN_LATER, later, out_of_turn)
         self._connection.executemany(
             "INSERT INTO attempt (call_id, number, due_at, fire_at, trunk, caller_id, sip_call_id)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -243,6 +249,24 @@ class Batch:
         )
 
 
+def _runs(calls: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Ascending numbers as (first, last) of each stretch without a gap. A number that is there twice begins a new one."""
+    first = last = None
+    for call in calls:
+        if first is None or last is None:
+            first = call
+        elif call != last + 1:
+            yield first, last
+            first = call
+        last = call
+    if first is not None and last is not None:
+        yield first, last
+
+
+_BEGIN_RUN: Final = """
+UPDATE call SET attempts = 1, next_at = NULL WHERE id BETWEEN ? AND ? AND attempts = 0 AND finished_at IS NULL"""
+_BEGIN_LATER: Final = """
+UPDATE call SET attempts = ?, next_at = NULL WHERE id = ? AND attempts = ? - 1 AND finished_at IS NULL"""
 _READ_PROGRESS: Final = """
 SELECT status, first_call, size, cursor, live, finished, attempts, last_first_attempt_at, ended_at
 FROM campaign WHERE id = ? AND status <> 'loading'
