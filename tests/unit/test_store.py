@@ -12,9 +12,8 @@ from dialer.core.changes import AttemptArmed, AttemptEnded, CampaignMoved, Chang
 from dialer.core.model import CallId, Campaign, CampaignStatus, Disposition, WallMs
 from dialer.ports import StoreUnavailable
 from scheduler import batch, store, timers, views
-from scheduler.connection import connect, transaction
+from scheduler.connection import transaction
 from scheduler.migrations import check
-from scheduler.recovery import remove_unfinished_loads
 from scheduler.store import SqliteStore
 from tests.support.sqlite_world import SqliteWorld
 
@@ -156,21 +155,6 @@ def test_no_statement_of_the_hot_paths_reads_a_whole_table(world: SqliteWorld, s
         if step.startswith("SCAN") and "attempt_open" not in step and "campaign_active" not in step
     ]
     assert whole == []
-
-
-def test_loads_that_were_cut_off_are_removed_whole(world: SqliteWorld) -> None:
-    kept = world.add_campaign(size=3)
-    world.add_campaign(size=12_000, status="loading")
-    also = world.add_campaign(size=2)
-    world.store.apply(waiting(kept, 0, T0 + 1_000))
-    connection = connect(world.path)
-    assert remove_unfinished_loads(connection) == 1
-    assert remove_unfinished_loads(connection) == 0
-    assert connection.execute("PRAGMA foreign_keys").fetchone() == (1,)
-    connection.close()
-    assert world.connection.execute("SELECT count(*) FROM call").fetchone() == (5,)
-    assert [one.campaign.id for one in world.store.active_campaigns()] == [kept.id, also.id]
-    assert world.store.next_timer() == T0 + 1_000
 
 
 def test_a_thousand_times_as_many_pending_calls_do_not_slow_a_claim_down(world: SqliteWorld) -> None:
