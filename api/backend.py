@@ -14,6 +14,8 @@ from prometheus_client import CollectorRegistry
 
 from api.event_log import Webhooks
 from api.feed import Feed
+from dialer.core.explain import Hold
+from dialer.core.intake import Form
 from dialer.core.playbook import Machine, Playbook
 
 Record = dict[str, Any]
@@ -94,9 +96,14 @@ class Intake(Protocol):
         ...
 
     async def submit(
-        self, account_id: int, endpoint: Literal["campaign", "call"], body: IO[bytes], idempotency_key: str | None
+        self,
+        account_id: int,
+        endpoint: Literal["campaign", "call"],
+        body: IO[bytes],
+        idempotency_key: str | None,
+        form: Form = Form(),  # noqa: B008 - frozen
     ) -> Answer:
-        """Check and store the request whose JSON is in `body` (a file at its start, closed by the caller).
+        """Check and store the request that is in `body` (a file at its start, closed by the caller), written as `form` says.
 
         All answers, refusals too, come back as `Answer`. Raises `dialer.ports.StoreUnavailable`.
         """
@@ -128,6 +135,10 @@ class Control(Protocol):
 
     async def cancel_call(self, account_id: int, uuid: str) -> Verdict:
         """Finish a scheduled call as `cancelled`, hang up a live one. FINAL: it had finished in another way."""
+        ...
+
+    async def explain(self, account_id: int, uuid: str) -> Hold | None:
+        """The rule that holds the call back now; None: there is no such call."""
         ...
 
 

@@ -13,6 +13,7 @@ from api.payloads import query
 from api.problems import Problem, not_found
 from api.resource import path_id, resource
 from api.submission import submit
+from dialer.core.timetable import show_time
 
 
 def routes(backend: Backend) -> list[Route]:
@@ -31,6 +32,15 @@ def routes(backend: Backend) -> list[Route]:
             raise not_found("call")
         return JsonAnswer(call)
 
+    async def explain(request: Request, who: Principal) -> Response:
+        uuid = path_id(request, "call")
+        query(request)
+        hold = await backend.control.explain(who.account_id, uuid)
+        if hold is None:
+            raise not_found("call")
+        until = None if hold.until is None else show_time(hold.until)
+        return JsonAnswer({"id": uuid, "rule": hold.rule, "reason": hold.reason, "clears_at": until})
+
     async def cancel(request: Request, who: Principal) -> Response:
         uuid = path_id(request, "call")
         query(request)
@@ -46,4 +56,5 @@ def routes(backend: Backend) -> list[Route]:
         resource("/call", accounts, POST=create),
         resource("/call/{id}", accounts, GET=show),
         resource("/call/{id}/cancel", accounts, POST=cancel),
+        resource("/call/{id}/explain", accounts, GET=explain),
     ]

@@ -114,8 +114,11 @@ OPERATIONS: tuple[Operation, ...] = (
         "/campaign",
         "Campaigns",
         "Call a list of contacts, now or at launch_at",
-        {ACCEPTED: ("Durable: it survives a crash from here on.", _json(schemas.CampaignAccepted))},
-        parameters=(KEY,),
+        {
+            ACCEPTED: ("Durable: it survives a crash from here on.", _json(schemas.CampaignAccepted)),
+            OK: ("With dry_run: what it would do.", _json(schemas.Rehearsal)),
+        },
+        parameters=(KEY, Parameter("dry_run", _words("0", "1"), "1: say what it would do, and store nothing.")),
         body=_json(CampaignBody),
         example={
             "playbook_id": PLAYBOOK_ID,
@@ -162,6 +165,13 @@ OPERATIONS: tuple[Operation, ...] = (
         errors=_SUBMISSION,
     ),
     Operation("GET", "/call/{id}", "Calls", "One call with its attempts", _CALL),
+    Operation(
+        "GET",
+        "/call/{id}/explain",
+        "Calls",
+        "Which rule holds the call back now, and when it will clear",
+        {OK: ("The rule.", _json(schemas.Explanation))},
+    ),
     Operation(
         "POST", "/call/{id}/cancel", "Calls", "Cancel a scheduled call, hang up a live one", _CALL, errors=(CONFLICT,)
     ),

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from dialer.core.contact import ContactFields
+from dialer.core.explain import Rule
 from dialer.core.model import CampaignStatus, Disposition
 from dialer.core.playbook import Playbook
 
@@ -68,6 +69,43 @@ class CallAccepted(TypedDict):
     success: Literal[True]
     call_id: Uuid
     scheduled: bool
+
+
+@with_config(_EXACT)
+class RehearsedCall(TypedDict):
+    """A call that a dry run foresees. `disposition`: what it would come to without an attempt."""
+
+    phone: str
+    due_at: Time | None
+    disposition: Disposition | None
+    reason: str | None
+
+
+@with_config(_EXACT)
+class Rehearsal(TypedDict):
+    """What the campaign would do; nothing was stored. Channels, CPS and other campaigns may make it later."""
+
+    success: Literal[True]
+    dry_run: Literal[True]
+    total_contacts: Count
+    duplicate_contacts: Count
+    first_attempt_at: Time | None
+    last_attempt_at: Time | None
+    estimated_end_at: Time | None
+    shifted: Annotated[int, Field(ge=0, description="Calls that calling hours move.")]
+    suppressed: Count
+    expired: Count
+    calls: list[RehearsedCall]
+
+
+@with_config(_EXACT)
+class Explanation(TypedDict):
+    """The rule that holds a call back now. `clears_at` null: not by itself, or nobody can say."""
+
+    id: Uuid
+    rule: Rule
+    reason: str
+    clears_at: Time | None
 
 
 @with_config(_EXACT)

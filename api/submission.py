@@ -7,16 +7,18 @@ from starlette.responses import Response
 
 from api.answers import JsonAnswer
 from api.backend import Backend, Principal
-from api.payloads import fill, idempotency_key, query
+from api.payloads import fill, idempotency_key, one_of, query
+from dialer.core.intake import Form
 
 
 async def submit(backend: Backend, endpoint: Literal["campaign", "call"], request: Request, who: Principal) -> Response:
     """Hand the request to the intake. `Idempotent-Replayed: true` marks an answer that was given before."""
-    query(request)
+    asked = query(request, *(("dry_run",) if endpoint == "campaign" else ()))
+    form = Form(dry_run=one_of("dry_run", asked, ("0", "1")) == "1")
     key = idempotency_key(request)
     with backend.intake.spool() as body:
         await fill(body, request, backend.max_body_bytes)
-        answer = await backend.intake.submit(who.account_id, endpoint, body, key)
+        answer = await backend.intake.submit(who.account_id, endpoint, body, None if form.dry_run else key, form)
     return JsonAnswer(
         answer.content, answer.status, headers={"Idempotent-Replayed": "true"} if answer.replayed else None
     )

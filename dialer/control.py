@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from api.backend import Verdict
+from dialer.core.explain import Hold, Rule
 from dialer.core.model import CampaignId, CampaignStatus, Disposition
 from dialer.engine import Engine
 from scheduler.handles import Handles
@@ -37,6 +38,17 @@ class EngineControl:
             return Verdict.DONE if finished is Disposition.CANCELLED else Verdict.FINAL
         self._engine.cancel_call(call)
         return Verdict.DONE
+
+    async def explain(self, account_id: int, uuid: str) -> Hold | None:
+        """The rule that holds the call back now; None: the account has no such call."""
+        found = self._handles.call(account_id, uuid)
+        if found is None:
+            return None
+        call, finished = found
+        if finished is not None:
+            return Hold(Rule.FINISHED, f"the call is finished: {finished}")
+        next_at, snoozed = self._handles.waiting(call)
+        return self._engine.explain(call, next_at, snoozed)
 
     def _order(
         self,

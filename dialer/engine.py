@@ -17,6 +17,7 @@ from dialer.core.changes import AttemptEnded, Change
 from dialer.core.dispatch import ARM_AHEAD_SECONDS, Dispatch, Limits
 from dialer.core.effects import Dial, Effect, HangUp, PlayAudio
 from dialer.core.events import LegEvent
+from dialer.core.explain import Hold, Rule
 from dialer.core.model import CallId, CampaignId, Mono, Now, Trunk, WallMs
 from dialer.ports import CallControl, Clock, DialOrder, Store, StoredCampaign, StoreUnavailable
 
@@ -144,6 +145,19 @@ class Engine:
         self._refuse_on_fault()
         record = self._store.call(call)
         self._order(lambda now: self._dispatch.cancel_call(record, now))
+
+    def explain(self, call: CallId, next_at: WallMs | None, snoozed: str | None) -> Hold:
+        """The rule that holds the call back now. Raises KeyError for an unknown call, `StoreUnavailable`."""
+        if self._draining:
+            return Hold(Rule.SERVER, "the server is stopping")
+        hold = self._dispatch.explain(self._store.call(call), next_at, snoozed, self._now())
+        if hold.rule in {Rule.FINISHED, Rule.LIVE, Rule.PAUSED}:
+            return hold
+        if self._store_fault is not None:
+            return Hold(Rule.SERVER, f"the database refuses: {self._store_fault}")
+        if hold.rule in {Rule.TURN, Rule.STAGGER, Rule.CPS} and self._control.free_places() == 0:
+            return Hold(Rule.SERVER, "no SIP worker has a free place")
+        return hold
 
     async def drain(self, seconds: float) -> None:
         """Stop dialing, end legs that ring, let answered calls finish for `seconds`, then hang up; returns when all ended.

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from dialer.core.model import CallId, CampaignId, CampaignStatus, Disposition
+from dialer.core.model import CallId, CampaignId, CampaignStatus, Disposition, WallMs
 from scheduler.database import Database
 
 
@@ -29,6 +29,12 @@ class Handles:
             return None
         return call, None if row[1] is None else Disposition(row[1])
 
+    def waiting(self, call: CallId) -> tuple[WallMs | None, str | None]:
+        """The time of the call's timer, and why it was set. None: it has none; it is a recall's."""
+        with self._database.read() as connection:
+            row = connection.execute(_WAITING, (call,)).fetchone()
+        return (None, None) if row is None else (row[0], row[1])
+
 
 _CAMPAIGN: Final = (
     "SELECT id, status FROM campaign WHERE uuid = ? AND account_id = ? AND single = 0 AND status <> 'loading'"
@@ -42,3 +48,8 @@ SELECT owner.account_id,
 FROM call JOIN (SELECT account_id, status, first_call, size FROM campaign
                 WHERE first_call <= :call AND status <> 'loading' ORDER BY first_call DESC LIMIT 1) AS owner
 WHERE call.id = :call AND call.id < owner.first_call + owner.size"""
+# After an attempt the call's reason is the attempt's; a snooze writes its own over it.
+_WAITING: Final = """
+SELECT next_at, CASE WHEN next_at IS NOT NULL AND reason IS NOT
+    (SELECT reason FROM attempt WHERE call_id = call.id ORDER BY number DESC LIMIT 1) THEN reason END
+FROM call WHERE id = ?"""

@@ -287,17 +287,22 @@ class IntakeRows:
 
     def _keep_zones(self, stored: Stored, acceptance: Acceptance, texts: list[str]) -> None:
         """Where the campaign's people are, so that all of them can be waited for at once."""
-        if acceptance.rules is None:
-            return
-        found: set[Zones] = set()
-        for phone, text in zip(acceptance.request.contacts, texts, strict=True):
-            zones = zones_of(phone, json.loads(text) if '"timezone"' in text else {}, acceptance.rules)
-            if zones is not None:
-                found.add(zones)
-        if len(found) <= _ZONES_WORTH_A_GATE:
-            self._connection.execute(
-                "UPDATE campaign SET zones = ? WHERE id = ?", (json.dumps(sorted(found)), stored.id)
-            )
+        zones = _zones(acceptance, texts)
+        if zones:
+            self._connection.execute("UPDATE campaign SET zones = ? WHERE id = ?", (json.dumps(zones), stored.id))
+
+    def look(self, acceptance: Acceptance) -> tuple[list[tuple[str, Fields]], set[str], tuple[Zones, ...]]:
+        """What the campaign would be made of, with nothing stored: its people, those never dialed, and where they are."""
+        phones = list(acceptance.request.contacts)
+        texts, _ = self._join_known(acceptance.account, acceptance.request.contacts)
+        listed: set[str] = set()
+        for start in range(0, len(phones), _PHONES_PER_LOOK):
+            part = phones[start : start + _PHONES_PER_LOOK]
+            marks = ", ".join("?" * len(part))
+            rows = self._connection.execute(_LISTED.format(marks=marks), (acceptance.account, *part))
+            listed.update(row[0] for row in rows)
+        people = [(phone, json.loads(text)) for phone, text in zip(phones, texts, strict=True)]
+        return people, listed, _zones(acceptance, texts)
 
     def _insert_calls(self, stored: Stored, phones: list[str], texts: list[str], start: int, end: int) -> None:
         ids = range(stored.first_call + start, stored.first_call + end)
@@ -405,6 +410,19 @@ def _one_and_many(head: str, row: str, tail: str = "", *, shared: int) -> tuple[
     return f"{head} {rows[0]} {tail}", f"{head} {', '.join(rows)} {tail}"
 
 
+def _zones(acceptance: Acceptance, texts: Iterable[str]) -> tuple[Zones, ...]:
+    """Where the people of a campaign with calling hours are; () without hours, or where they are all over the world."""
+    if acceptance.rules is None:
+        return ()
+    found: set[Zones] = set()
+    for phone, text in zip(acceptance.request.contacts, texts, strict=True):
+        zones = zones_of(phone, json.loads(text) if '"timezone"' in text else {}, acceptance.rules)
+        if zones is not None:
+            found.add(zones)
+    return tuple(sorted(found)) if len(found) <= _ZONES_WORTH_A_GATE else ()
+
+
+_LISTED: Final = "SELECT phone FROM do_not_call WHERE account_id IN (0, ?) AND phone IN ({marks})"
 _PLAYBOOK: Final = "SELECT id, body FROM playbook WHERE uuid = ? AND account_id = ? AND deleted_at IS NULL"
 _ANSWER: Final = """
 SELECT body_hash, answer FROM idempotency WHERE account_id = ? AND endpoint = ? AND key = ? AND created_at > ?"""

@@ -14,7 +14,7 @@ import os
 import select
 import signal
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from dialer.core.intake import (
     UNKNOWN_PLAYBOOK,
     CampaignRequest,
     Fault,
+    Form,
     IntakeRules,
     Refusal,
     accepted,
@@ -32,12 +33,13 @@ from dialer.core.intake import (
     read_call,
     read_campaign,
 )
-from dialer.core.model import CampaignId
+from dialer.core.model import AccountId, CallId, Campaign, CampaignId, WallMs
 from dialer.core.playbook import Machine, Playbook, check_against
+from dialer.core.rehearsal import rehearsal_answer, rehearse
 from dialer.ports import StoreUnavailable
 from scheduler.connection import connect, disk_errors, sqlite3
 from scheduler.ids import PublicIds
-from scheduler.intake_rows import Acceptance, IdempotencyKey, IntakeRows, KeyTaken, Removed, Stored
+from scheduler.intake_rows import Acceptance, IdempotencyKey, IntakeRows, KeyTaken, Removed, Stored, wall_ms
 from scheduler.loader_frames import Frame, receive, send
 from scheduler.write_turn import Flag, Orphaned, WriteTurn
 
@@ -71,6 +73,7 @@ class Job:
     account: int
     endpoint: str
     key: str | None
+    form: Form = field(default_factory=Form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,7 @@ class Loader:
 
     def _serve_request(self, frame: Frame) -> Outcome:
         head = frame.head
-        job = Job(head["uuid"], head["account"], head["endpoint"], head["key"])
+        job = Job(head["uuid"], head["account"], head["endpoint"], head["key"], Form(**head.get("form", {})))
         try:
             with disk_errors():
                 return self._resolve(job) if head["do"] == "resolve" else self._accept(job, frame.whole_content())
@@ -176,6 +179,8 @@ class Loader:
         hours = playbook.calling_hours
         rules = None if hours is None else hours.compiled()
         acceptance = Acceptance(job.uuid, job.account, number, text, self._rules.stagger_ms, single, request, rules)
+        if job.form.dry_run:
+            return Outcome(200, self._rehearse(acceptance, playbook))
         try:
             stored = self._rows.store_at_once(acceptance, key, self._compose) or self._store_large(acceptance, key)
         except KeyTaken:
@@ -183,6 +188,27 @@ class Loader:
         except Removed:
             return _UNAVAILABLE
         return Outcome(202, self._compose(stored), campaign=stored.id)
+
+    def _rehearse(self, acceptance: Acceptance, playbook: Playbook) -> str:
+        request = acceptance.request
+        people, listed, zones = self._rows.look(acceptance)
+        now = wall_ms()
+        campaign = Campaign(
+            id=CampaignId(0),
+            account=AccountId(acceptance.account),
+            launch_at=WallMs(now) if request.launch_at is None else request.launch_at,
+            stagger_ms=acceptance.stagger_ms,
+            first_call=CallId(0),
+            size=len(people),
+            recall_ms=tuple(round(minutes * 60_000) for minutes in request.recall),
+            scheduled=request.launch_at is not None,
+            playbook=playbook,
+            expires_at=request.expires_at,
+            zones=zones,
+        )
+        calls = rehearse(campaign, people, listed, WallMs(now))
+        ring_ms = round(playbook.ring_timeout_seconds * 1000)
+        return json.dumps(rehearsal_answer(campaign, calls, total_contacts=request.total_contacts, ring_ms=ring_ms))
 
     def _store_large(self, acceptance: Acceptance, key: IdempotencyKey | None) -> Stored:
         stored = self._rows.reserve(acceptance)

@@ -21,12 +21,12 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from dialer.core.intake import IntakeRules
+from dialer.core.intake import Form, IntakeRules
 from dialer.core.model import CampaignId
 from dialer.core.playbook import Machine
 from dialer.ports import StoreUnavailable
@@ -131,8 +131,9 @@ class Loader:
         endpoint: Literal["campaign", "call"],
         body: IO[bytes],
         idempotency_key: str | None,
+        form: Form = Form(),  # noqa: B008 - frozen
     ) -> Answer:
-        """Check and store the request whose JSON is in `body`, a file at its start that the caller closes.
+        """Check and store the request that is in `body`, a file at its start that the caller closes.
 
         An accepted request (202) is on disk, with all its calls, when this returns; of any other nothing is stored. It goes
         on when the caller is cancelled. Raises `StoreUnavailable` when there is no room for the body.
@@ -143,6 +144,7 @@ class Loader:
             "account": account_id,
             "endpoint": endpoint,
             "key": idempotency_key,
+            "form": asdict(form),
         }
         start = body.read(SMALL + 1)
         if len(start) <= SMALL:

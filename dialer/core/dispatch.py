@@ -25,6 +25,7 @@ from dialer.core.changes import (
 from dialer.core.disposition import Verdict, Why
 from dialer.core.effects import Effect
 from dialer.core.events import EndedBy, LegEnded, LegEvent
+from dialer.core.explain import Hold, explain
 from dialer.core.gate import Later, Never
 from dialer.core.lanes import Lane, Lanes, Pick
 from dialer.core.live import LiveAttempt
@@ -232,6 +233,10 @@ class Dispatch:
             for attempt in self._attempts:
                 attempt.anchor = WallMs(attempt.anchor + step_ms)
         self._lanes.rouse_all(now)
+
+    def explain(self, record: CallRecord, next_at: WallMs | None, snoozed: str | None, now: Now) -> Hold:
+        """The rule that holds the call back now; see `dialer.core.explain`."""
+        return explain(record, next_at, snoozed, self._lanes.of_call(record.id), self._attempts, self._pacing, now)
 
     # Attempts
 

@@ -52,6 +52,19 @@ class IntakeRules:
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """How a request came, beside its body. `dry_run`: only what it would do is asked for.
+
+    `content_type` is the header's ("" counts as JSON), `query` the parameters that go with a body that is no JSON.
+    """
+
+    dry_run: bool = False
+    content_type: str = ""
+    query: Mapping[str, str] = field(default_factory=dict)
+    token: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CampaignRequest:
     """What a body asks for, checked. `contacts` maps each normalized phone to the fields that were given with it.
 

@@ -11,6 +11,8 @@ from typing import IO, Any, Literal
 
 from api.backend import Backend, Page, Record, Verdict
 from api.metrics import Snapshot, TrunkUse, make_registry
+from dialer.core.explain import Hold, Rule
+from dialer.core.intake import Form
 from dialer.core.phone import PhoneRules, normalize
 from dialer.core.playbook import Machine, Playbook
 
@@ -131,7 +133,12 @@ class _Intake:
         return io.BytesIO()
 
     async def submit(
-        self, account_id: int, endpoint: Literal["campaign", "call"], body: IO[bytes], idempotency_key: str | None
+        self,
+        account_id: int,
+        endpoint: Literal["campaign", "call"],
+        body: IO[bytes],
+        idempotency_key: str | None,
+        form: Form = Form(),  # noqa: B008
     ) -> FakeAnswer:
         if self.fakes.fault is not None:
             raise self.fakes.fault
@@ -161,6 +168,9 @@ class _Control:
             return Verdict.UNKNOWN
         self.fakes.orders.append(("cancel_call", account_id, uuid))
         return self.fakes.verdict
+
+    async def explain(self, account_id: int, uuid: str) -> Hold | None:
+        return Hold(Rule.PAUSED, "paused") if uuid in self.fakes.calls.get(account_id, {}) else None
 
     def _order(self, word: str, account_id: int, uuid: str) -> Verdict:
         if uuid not in self.fakes.campaigns.get(account_id, {}):
