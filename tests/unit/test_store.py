@@ -1,6 +1,5 @@
 """What the store on SQLite does beyond the contract: disks that refuse, locks, and what its statements read."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,18 +154,3 @@ def test_no_statement_of_the_hot_paths_reads_a_whole_table(world: SqliteWorld, s
         if step.startswith("SCAN") and "attempt_open" not in step and "campaign_active" not in step
     ]
     assert whole == []
-
-
-def test_a_thousand_times_as_many_pending_calls_do_not_slow_a_claim_down(world: SqliteWorld) -> None:
-    """Ratios on one machine in one run: a claim in a campaign of 50,000 against one in a campaign of 50."""
-
-    def claim_seconds(size: int) -> float:
-        c = world.add_campaign(size=size)
-        started = time.perf_counter()
-        for i in range(0, 50, 5):
-            world.store.apply([armed(c, j) for j in range(i, i + 5)])
-        return time.perf_counter() - started
-
-    small = min(claim_seconds(50) for _ in range(3))
-    large = min(claim_seconds(50_000) for _ in range(3))
-    assert large < 10 * small
