@@ -120,7 +120,9 @@ class Loader:
         self._machine = settings.machine
         database = connect(settings.path, checkpoints=False)
         self._ids = PublicIds.of(database)
-        self._rows = IntakeRows(database, WriteTurn(database, ahead=settings.ahead, own=settings.own))
+        self._rows = IntakeRows(
+            database, WriteTurn(database, ahead=settings.ahead, own=settings.own, only_for_parent=True)
+        )
         # What the disk did not let us finish.
         self._to_remove: set[CampaignId] = set()
         self._to_complete: set[CampaignId] = set()

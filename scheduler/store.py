@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -21,12 +20,12 @@ from dialer.core.model import (
 from dialer.core.playbook import Playbook
 from dialer.ports import StoredCampaign
 from scheduler.batch import Batch
-from scheduler.connection import connect, disk_errors, sqlite3, transaction
+from scheduler.connection import connect, disk_errors, sqlite3
 from scheduler.ids import PublicIds
 from scheduler.migrations import require_current
 from scheduler.outbox import Outbox
 from scheduler.timers import Timers
-from scheduler.write_turn import Flag
+from scheduler.write_turn import Flag, WriteTurn
 
 _STALE_AT_ONCE: Final = 2000
 
@@ -60,7 +59,7 @@ class SqliteStore:
         self._timers = Timers(self._connection)
         self._outbox = Outbox(self._connection)
         self._on_events = on_events
-        self._lock_wanted = lock_wanted
+        self._turn = WriteTurn(self._connection, own=lock_wanted, patience_s=busy_timeout_s)
 
     def close(self) -> None:
         """Close the file; the store cannot be used afterwards."""
@@ -74,7 +73,7 @@ class SqliteStore:
         completed too soon). Either way nothing is stored.
         """
         stale = self._timers.stale[:_STALE_AT_ONCE]
-        with self._write_lock():
+        with self._turn.transaction(durable=True):
             recording = self._outbox.recording() if changes else None
             batch = Batch(self._connection, recording)
             try:
@@ -151,7 +150,7 @@ class SqliteStore:
 
         Takes about 2 s for a million timers; the clock is not set often. Raises `StoreUnavailable`.
         """
-        with self._write_lock():
+        with self._turn.transaction(durable=True):
             for sql in _CLOCK_STEP:
                 self._connection.execute(sql, {"step": step_ms, "before": before})
         self._timers.shift(step_ms)
@@ -170,17 +169,6 @@ class SqliteStore:
             elif isinstance(change, CampaignMoved) and change.status is CampaignStatus.CANCELLED:
                 progress = batch.campaigns[change.campaign]
                 self._timers.drop_range(progress.first_call, progress.size)
-
-    @contextmanager
-    def _write_lock(self) -> Iterator[None]:
-        if self._lock_wanted is not None:
-            self._lock_wanted.value = 1
-        try:
-            with transaction(self._connection):
-                yield
-        finally:
-            if self._lock_wanted is not None:
-                self._lock_wanted.value = 0
 
     def _one(self, sql: str, key: int) -> tuple[Any, ...] | None:
         with disk_errors():

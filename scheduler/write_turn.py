@@ -31,7 +31,7 @@ class Orphaned(Exception):
 class WriteTurn:
     """The write lock of `connection`, taken only while none of the flags in `ahead` is up; `own` is raised meanwhile.
 
-    Raises `Orphaned` instead of beginning where the process was started by another one that has ended since.
+    With `only_for_parent` it raises `Orphaned` instead of beginning when the process that started this one has ended.
     """
 
     def __init__(
@@ -41,12 +41,13 @@ class WriteTurn:
         ahead: Sequence[Flag] = (),
         own: Flag | None = None,
         patience_s: float = 5.0,
+        only_for_parent: bool = False,
     ) -> None:
         self._connection = connection
         self._ahead = ahead
         self._own = own
         self._patience_s = patience_s
-        self._parent = os.getppid()
+        self._parent = os.getppid() if only_for_parent else None
         self._durable: bool | None = None
         with disk_errors():
             # A wait inside SQLite sleeps up to 100 ms at a time: ours looks again much sooner.
@@ -82,7 +83,7 @@ class WriteTurn:
     def _begin(self) -> None:
         deadline = time.monotonic() + self._patience_s
         while True:
-            if os.getppid() != self._parent:
+            if self._parent is not None and os.getppid() != self._parent:
                 raise Orphaned
             if not any(flag.value for flag in self._ahead):
                 try:
