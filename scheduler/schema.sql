@@ -38,7 +38,7 @@ CREATE TABLE contact (
     id         INTEGER PRIMARY KEY,
     account_id INTEGER NOT NULL REFERENCES account (id),
     phone      TEXT NOT NULL CHECK (length(phone) BETWEEN 2 AND 16),
-    fields     TEXT NOT NULL CHECK (json_valid(fields)),
+    fields     TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     UNIQUE (account_id, phone)
@@ -99,7 +99,7 @@ CREATE TABLE outcome (
 CREATE TABLE call (
     id              INTEGER PRIMARY KEY,
     phone           TEXT NOT NULL,
-    contact         TEXT NOT NULL CHECK (json_valid(contact)),
+    contact         TEXT NOT NULL,
     attempts        INTEGER NOT NULL DEFAULT 0 CHECK (attempts >= 0),
     first_dialed_at INTEGER,
     next_at         INTEGER,

@@ -164,14 +164,14 @@ _Recall = Annotated[
 ]
 
 
-@with_config(ConfigDict(extra="ignore", strict=True))
+@with_config(ConfigDict(extra="ignore", strict=True, cache_strings="keys"))
 class ContactBody(ContactFields):
     """A contact as it is posted."""
 
     phone: Required[_Phone]
 
 
-@with_config(ConfigDict(extra="ignore", strict=True))
+@with_config(ConfigDict(extra="ignore", strict=True, cache_strings="keys"))
 class CampaignBody(TypedDict, total=False):
     """The body of POST /campaign. Unknown fields are ignored."""
 
@@ -183,7 +183,7 @@ class CampaignBody(TypedDict, total=False):
     calling_hours: _Hours
 
 
-@with_config(ConfigDict(extra="ignore", strict=True))
+@with_config(ConfigDict(extra="ignore", strict=True, cache_strings="keys"))
 class CallBody(ContactBody):
     """The body of POST /call: a contact's fields, and beside them what a campaign has."""
 
