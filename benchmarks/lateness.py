@@ -6,7 +6,6 @@ posted for tomorrow, so that storing them is all that they ask for; small reques
 
 import json
 import sqlite3
-import statistics
 import tempfile
 import threading
 import time
@@ -174,11 +173,3 @@ def resident_mb(pid: int) -> float:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
     return 0.0
-
-
-def summary(result: Lateness) -> str:
-    late = result.late_ms
-    return (
-        f"{result.calls} calls: p50 {statistics.median(late):.2f}, p99 {percentile(late, 0.99):.2f},"
-        f" max {max(late):.2f} ms late; least gap {result.shortest_gap_ms:.2f} ms"
-    )

@@ -1,0 +1,147 @@
+"""`python -m benchmarks [TABLE ...]`: measure, print tables, and with --write put them into docs/performance.md.
+
+Figures of one table are taken in one run, in turns where that is possible, and compared as ratios: times of different
+machines, or of one machine on different days, say little.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks import claims, intake, lateness, peers, pending
+from scheduler.connection import sqlite3
+
+_DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
+_SECTION = "<!-- table: {} -->"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; floats with three significant figures."""
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    lines += [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    if not isinstance(value, float):
+        return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def lateness_table(small: bool) -> str:
+    seconds, load = (4, lateness.Load(2, 5_000)) if small else (20, lateness.Load(10, 100_000))
+    total = load.requests * load.contacts
+    rows = []
+    for rate in (100, 500):
+        for loaded in (None, load):
+            r = lateness.measure(rate, seconds, loaded)
+            late = [lateness.percentile(r.late_ms, share) for share in (0.5, 0.99)]
+            small_p99 = lateness.percentile(r.small_ms, 0.99)
+            what = "nothing else" if loaded is None else f"{load.requests} requests of {load.contacts:,} contacts"
+            took = "" if loaded is None else f"{total / r.load_seconds:,.0f}"
+            rows.append([rate, what, r.calls, *late, max(r.late_ms), took, statistics.median(r.small_ms), small_p99])
+    head = "calls a second|meanwhile|calls|late p50 ms|p99 ms|max ms|contacts stored a second|POST /call p50 ms|p99 ms"
+    return table(head.split("|"), rows)
+
+
+def intake_table(small: bool) -> str:
+    contacts, a_request, rounds = (20_000, 10_000, 1) if small else (1_000_000, 100_000, 3)
+    r = intake.measure(contacts, a_request, rounds)
+    rows = [
+        ["bare insert of narrow rows, one transaction", r.floor_s, 1.0],
+        ["from body to active with all contacts, below HTTP", r.below_s, r.below_ratio],
+        ["the same by CPU time", "", r.below_cpu_ratio],
+        [f"over HTTP, requests of {a_request:,}", r.http_s, r.http_ratio],
+    ]
+    return f"{contacts:,} contacts.\n\n" + table(["way", "seconds", "times the floor"], rows)
+
+
+def claims_table(small: bool) -> str:
+    rows = []
+    for batch, calls in ((1, 4_000), (10, 20_000), (100, 80_000)):
+        r = claims.measure(batch, calls // 4 if small else calls)
+        rows.append([r.batch, r.floor, r.ours, r.ratio])
+    return table(["calls a commit", "bare UPDATE, calls a second", "claims a second", "ratio"], rows)
+
+
+def pending_table(small: bool) -> str:
+    rows = []
+    for count in (100, 10_000) if small else (1_000, 100_000, 1_000_000):
+        claim = pending.claim_ms(count)
+        for kind in pending.Kind:
+            runs = [pending.start(kind, count) for _ in range(1 if small else 3)]
+            ready = statistics.median(run.ready_s for run in runs)
+            resident = max(run.resident_mb for run in runs)
+            rows.append([count, kind, ready, resident, claim if kind is pending.Kind.OVERDUE else ""])
+    return table(["calls that wait", "as", "start to ready s", "main process MB", "one claim ms"], rows)
+
+
+def peers_table(small: bool) -> str:
+    found = peers.measure(200 if small else 5_000)
+    ours = found[0]
+    rows: list[Sequence[object]] = []
+    for peer in found:
+        if peer.missing:
+            rows.append([peer.name, peer.missing, "", "", ""])
+        else:
+            rows.append([peer.name, peer.put, peer.done, peer.put / ours.put, peer.done / ours.done])
+    head = ["scheduler", "jobs put in a second", "jobs done a second", "put, of ours", "done, of ours"]
+    return table(head, rows)
+
+
+TABLES: dict[str, Callable[[bool], str]] = {
+    "lateness": lateness_table,
+    "intake": intake_table,
+    "claims": claims_table,
+    "pending": pending_table,
+    "peers": peers_table,
+}
+
+
+def machine() -> str:
+    """What the figures are of."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit.stdout.strip() or 'unknown'}, {os.cpu_count()} cores,"
+        f" Linux {platform.release()}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+    )
+
+
+def write(name: str, text: str, command: str) -> None:
+    """Put a table into its place in the document: from its mark to the next heading."""
+    document = _DOCUMENT.read_text(encoding="utf-8")
+    mark = _SECTION.format(name)
+    before, found, after = document.partition(mark)
+    if not found:
+        raise SystemExit(f"{_DOCUMENT.name} has no place for {name}: {mark}")
+    end = after.find("\n## ")
+    rest = after[end:] if end >= 0 else ""
+    _DOCUMENT.write_text(f"{before}{mark}\n\n{text}\n\n`{command}`; {machine()}\n{rest}", encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n\n", 1)[0])
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)}; all when none is named")
+    parser.add_argument("--small", action="store_true", help="a look at whether all of it works, in a minute")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
+    wanted = parser.parse_args()
+    if unknown := set(wanted.tables) - TABLES.keys():
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    if wanted.small and wanted.write:
+        parser.error("figures of --small are not worth keeping")
+    for name in wanted.tables or TABLES:
+        text = TABLES[name](wanted.small)
+        print(f"## {name}\n\n{text}\n", flush=True)
+        if wanted.write:
+            write(name, text, f"python -m benchmarks {name} --write")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
