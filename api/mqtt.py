@@ -84,6 +84,21 @@ class _Client(aiomqtt.Client):
     def abandon(self) -> None:
         """Close the socket of a connection that never came about; aiomqtt leaves it open."""
         self._client.disconnect()
+        # Written at once: nobody may come back to the loop for this socket.
+        self._client.loop_write()
+
+    async def enter(self) -> None:
+        """Connect; leaves nothing behind when it fails or is cancelled."""
+        connecting = asyncio.ensure_future(self.__aenter__())
+        try:
+            await asyncio.shield(connecting)
+        except BaseException:
+            # A thread may be about to open the socket, and cannot be called back.
+            await asyncio.wait({connecting}, timeout=_FAREWELL_SECONDS)
+            if not connecting.cancel():
+                connecting.exception()
+            self.abandon()
+            raise
 
 
 class MqttSink:
@@ -95,10 +110,13 @@ class MqttSink:
         self._log: EventLog = feed.log
         self._control = control
         self._account_id = account_id
+        self._position = 0
         self.connected = False
 
     async def run(self) -> None:
         """Connect, pass on, reconnect. Until cancelled; then it says that it is offline, and leaves."""
+        self._position = await in_thread(self._log.open, SINK)
+        self._feed.begin(SINK, self._position)
         pause, told = _FIRST_PAUSE_SECONDS, False
         while True:
             try:
@@ -119,11 +137,7 @@ class MqttSink:
     async def _serve(self) -> None:
         broker = self._broker
         client = await self._client()
-        try:
-            await client.__aenter__()
-        except BaseException:
-            client.abandon()
-            raise
+        await client.enter()
         try:
             await self._greet(client)
             self.connected = True
@@ -172,19 +186,17 @@ class MqttSink:
             granted = await client.subscribe(topics.command_filter(prefix), options=options)
             if any(getattr(code, "is_failure", False) for code in granted):
                 log.error("the broker does not let us take commands", topic=topics.command_filter(prefix))
-        after, position = 0, (await in_thread(self._log.positions)).get(SINK, 0)
+        after = 0
         while states := await in_thread(self._log.states, after, _WINDOW):
             after = states[-1].position
-            await self._publish(client, [state for state in states if state.position <= position])
+            await self._publish(client, [state for state in states if state.position <= self._position])
 
     async def _publish_all(self, client: _Client) -> None:
-        position = await in_thread(self._log.open, SINK)
-        self._feed.begin(SINK, position)
         while True:
-            events = await self._feed.after(position, _WINDOW)
+            events = await self._feed.after(self._position, _WINDOW)
             await self._publish(client, events)
-            position = events[-1].position
-            self._feed.passed(SINK, position)
+            self._position = events[-1].position
+            self._feed.passed(SINK, self._position)
 
     async def _publish(self, client: _Client, events: list[RecordedEvent]) -> None:
         """Send the events in their order, and wait until the broker has acknowledged each."""

@@ -32,6 +32,7 @@ _WINDOW = 100
 _SIDE_BY_SIDE = 4
 _TIMEOUT_SECONDS = 15.0
 _LOOK_SECONDS = 1.0
+_SHORT_ANSWER_BYTES = 1 << 16
 _FIRST_PAUSE_SECONDS = 5.0
 _LONGEST_PAUSE_SECONDS = 1800.0
 
@@ -127,15 +128,15 @@ class Courier:
         """Until cancelled, or the other side is gone."""
         target = self._target
         try:
+            position = (await in_thread(self._feed.log.positions)).get(target.sink)
+            if position is None:
+                return
+            self._feed.begin(target.sink, position)
             if target.retry_at is not None:
                 await asyncio.sleep(max(0, target.retry_at - self._clock()) / 1000)
             async with httpx.AsyncClient(
                 transport=self._transport, timeout=_TIMEOUT_SECONDS, follow_redirects=False, trust_env=False
             ) as client:
-                position = (await in_thread(self._feed.log.positions)).get(target.sink)
-                if position is None:
-                    return
-                self._feed.begin(target.sink, position)
                 while True:
                     events = await self._feed.after(position, _WINDOW)
                     if not await self._deliver(client, events):
@@ -227,11 +228,9 @@ class Courier:
                 asyncio.timeout(2 * _TIMEOUT_SECONDS),
                 client.stream("POST", self._target.url, content=body, headers=headers) as answer,
             ):
-                # What is answered is not read: it may be endless. Then the connection is not used again.
-                if (
-                    answer.headers.get("content-length", "0").isdigit()
-                    and int(answer.headers.get("content-length", "0")) <= 1 << 16
-                ):
+                # An answer may be endless: one that is not known to be short is not read, and its connection is closed.
+                length = answer.headers.get("content-length", "")
+                if length.isdigit() and int(length) <= _SHORT_ANSWER_BYTES:
                     await answer.aread()
         except ForbiddenTarget as error:
             raise _Undelivered(str(error)) from None

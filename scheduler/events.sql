@@ -38,9 +38,9 @@ CREATE TABLE spread (
 ) STRICT;
 
 -- An account's address for events. `dead` counts those that were given up; `gone_at` is when the address said that it is
--- no more (410).
+-- no more (410). Its id names its sink, so it must never be another's.
 CREATE TABLE webhook (
-    id            INTEGER PRIMARY KEY,
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,
     uuid          TEXT NOT NULL UNIQUE,
     account_id    INTEGER NOT NULL REFERENCES account (id),
     url           TEXT NOT NULL,

@@ -3,6 +3,8 @@
 import getpass
 import json
 import shutil
+import signal
+import socket
 import subprocess
 import threading
 from collections import defaultdict
@@ -44,6 +46,16 @@ class Broker:
     def url(self) -> str:
         return f"mqtt://127.0.0.1:{self.port}"
 
+    @property
+    def log(self) -> str:
+        """What it has logged so far."""
+        return (self._folder / "mosquitto.log").read_text()
+
+    def reload(self) -> None:
+        """Read the access rules again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
     def start(self) -> Self:
         assert MOSQUITTO is not None
         with (self._folder / "mosquitto.log").open("ab") as log:
@@ -52,10 +64,8 @@ class Broker:
         return self
 
     def _listens(self) -> bool:
-        import socket
-
         assert self._process is not None
-        assert self._process.poll() is None, (self._folder / "mosquitto.log").read_text()
+        assert self._process.poll() is None, self.log
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
