@@ -14,6 +14,9 @@ from dialer.ports import StoreUnavailable
 
 log = structlog.get_logger("api")
 
+# With every 503: a disk that is full, or a server that restarts, is rarely well again sooner.
+LATER = {"Retry-After": "5"}
+
 
 class Problem(Exception):
     """A request that cannot be answered as asked: the status and what to tell the client."""
@@ -59,7 +62,7 @@ def answer_to(error: Exception, request: Request) -> Response:
         return Problem(
             HTTPStatus.SERVICE_UNAVAILABLE,
             "The database cannot be written now; nothing was stored",
-            headers={"Retry-After": "5"},
+            headers=LATER,
         ).answer()
     log.error("request failed", method=request.method, path=request.url.path, exc_info=error)
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error").answer()

@@ -1,5 +1,6 @@
 """What POST /campaign and POST /call have in common: the body goes to the intake as it came, and its answer goes back."""
 
+from http import HTTPStatus
 from typing import Literal
 
 from starlette.requests import Request
@@ -8,6 +9,7 @@ from starlette.responses import Response
 from api.answers import JsonAnswer
 from api.backend import Backend, Principal
 from api.payloads import fill, idempotency_key, one_of, query
+from api.problems import LATER
 from dialer.core.intake import Form
 
 
@@ -19,6 +21,7 @@ async def submit(backend: Backend, endpoint: Literal["campaign", "call"], reques
     with backend.intake.spool() as body:
         await fill(body, request, backend.max_body_bytes)
         answer = await backend.intake.submit(who.account_id, endpoint, body, None if form.dry_run else key, form)
-    return JsonAnswer(
-        answer.content, answer.status, headers={"Idempotent-Replayed": "true"} if answer.replayed else None
-    )
+    headers = dict(LATER) if answer.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    if answer.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return JsonAnswer(answer.content, answer.status, headers=headers)

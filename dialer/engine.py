@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 GATHER_SECONDS = 0.010
 # How often a disk that refused is tried again.
 STORE_RETRY_SECONDS = 0.25
+# A disk that nobody writes to is tried so often, so that a full one is known before the next campaign finds out.
+STORE_PROOF_SECONDS = 2.0
 # One turn arms at most so many attempts, so that no backlog holds the loop up.
 PICKS_PER_TURN = 100
 # And takes so many timers, about 2 ms: after a long outage a million may be due at once.
@@ -78,6 +80,7 @@ class Engine:
         self._pending_since: Mono | None = None
         self._store_fault: str | None = None
         self._store_retry_at = Mono(0)
+        self._store_proved_at = self._loop.time()
         self._clock_relation = 0.0
         self._clock_offset = clock.offset_ms()
         self._clock_step_ms = 0
@@ -205,6 +208,9 @@ class Engine:
         )
 
     def _order(self, act: Callable[[Now], None]) -> None:
+        # What is refused must not happen later, when the disk works again.
+        self._or_fail(lambda: self._flush(self._now(), force=True))
+        self._refuse_on_fault()
         self._or_fail(lambda: self._carry_order(act))
         self._refuse_on_fault()
 
@@ -342,9 +348,10 @@ class Engine:
         refused = self._store_fault is not None
         if refused and now.mono < self._store_retry_at and not force:
             return
-        if not self._pending and not refused:
+        unproved = now.mono - self._store_proved_at >= STORE_PROOF_SECONDS
+        if not self._pending and not refused and not unproved:
             return
-        urgent = force or refused or self._dispatch.unstored
+        urgent = force or refused or unproved or self._dispatch.unstored
         if not urgent and self._pending_since is not None and now.mono - self._pending_since < GATHER_SECONDS:
             return
         try:
@@ -354,6 +361,7 @@ class Engine:
             return
         self._pending = []
         self._pending_since = None
+        self._store_proved_at = now.mono
         if refused:
             log.warning("the database accepts writes again")
             self._store_fault = None

@@ -30,7 +30,7 @@ from dialer.core.dispatch import Limits
 from dialer.core.intake import IntakeRules
 from dialer.core.model import CampaignId, Trunk
 from dialer.core.phone import PhoneRules, normalize
-from dialer.engine import Engine
+from dialer.engine import STORE_RETRY_SECONDS, Engine
 from dialer.event_loop import new_event_loop
 from dialer.logs import configure
 from dialer.machine import machine_of, phone_rules
@@ -130,12 +130,13 @@ class Service:
             told.cancel()
             log.info("stopping", drain_seconds=self._settings.pacing.drain_seconds)
             self._outlets.hang_up()
-            await http.stop()
-            await ended
             if engine.failed.done():
                 # Nothing is drained: the workers hang up, and the next process decides from the disk.
+                await http.stop()
                 await engine.failed
-            await engine.drain(self._settings.pacing.drain_seconds)
+            # Side by side: a client that is slow to finish its request keeps no call going out.
+            await asyncio.gather(http.stop(), engine.drain(self._settings.pacing.drain_seconds))
+            await ended
         log.info("stopped")
         return 0
 
@@ -241,8 +242,14 @@ class Service:
         await self._pool.start()
 
     def _activated(self, campaign: CampaignId) -> None:
-        if self._engine is not None:
+        if self._engine is None:
+            return
+        try:
             self._engine.submitted(campaign)
+        except StoreUnavailable as fault:
+            # It is durable, and was answered so: it must not wait for a restart.
+            log.warning("a campaign cannot be read yet", campaign=campaign, fault=str(fault))
+            asyncio.get_running_loop().call_later(STORE_RETRY_SECONDS, self._activated, campaign)
         self._outlets.feed.accepted()
 
     def _ready(self) -> list[str]:

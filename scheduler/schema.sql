@@ -1,6 +1,7 @@
 -- The schema at version 1. Times are Unix milliseconds, UTC. Every table is STRICT; CHECKs refuse what cannot be.
 
--- Small facts about this database: `id_key` (16 random bytes behind the public ids), `next_call` (the next free call id).
+-- Small facts about this database: `id_key` (16 random bytes behind the public ids), `next_call` (the next free call id),
+-- `proofs` (how often an idle server has tried whether the disk takes a write).
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
     value ANY NOT NULL

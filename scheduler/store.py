@@ -85,7 +85,7 @@ class SqliteStore:
             if stale:
                 self._connection.executemany("DELETE FROM timer WHERE due_at = ? AND call_id = ?", stale)
             if not changes:
-                self._connection.execute("UPDATE meta SET value = value WHERE key = 'next_call'")
+                self._connection.execute(_PROVE)
         del self._timers.stale[: len(stale)]
         self._follow(changes, batch)
         if recording is not None and self._outbox.committed(recording):
@@ -199,6 +199,9 @@ def _stored(row: Sequence[Any]) -> StoredCampaign:
     )
 
 
+# A value that changes: SQLite writes nothing for a row that stays as it is.
+_PROVE: Final = """
+INSERT INTO meta (key, value) VALUES ('proofs', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1"""
 _CAMPAIGN: Final = """
 SELECT id, account_id, launch_at + clock_shift_ms, stagger_ms, first_call, size, recall, scheduled, playbook,
        status, cursor, finished, live, last_first_attempt_at, expires_at, zones

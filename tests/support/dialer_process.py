@@ -1,5 +1,6 @@
 """The installed `dialer` command as a process, with a configuration of its own in a folder of the test's."""
 
+import contextlib
 import json
 import os
 import signal
@@ -66,6 +67,8 @@ class Dialer:
         self.config = folder / "dialer.toml"
         self.config.write_text(toml(tables))
         self.log = folder / "server.log"
+        # What the server finds in its environment besides ours.
+        self.environment: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(self, *words: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
@@ -84,16 +87,20 @@ class Dialer:
 
     def start(self) -> Self:
         """Start the server, in a process group of its own, and wait until it is ready."""
+        self.launch()
+        eventually(self._ready, 30, "the server answers /readyz with 200")
+        return self
+
+    def launch(self) -> None:
+        """Start the server, and do not wait."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [DIALER, "--config", self.config, "serve"],
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, "NO_COLOR": "1"},
+                env={**os.environ, "NO_COLOR": "1", **self.environment},
             )
-        eventually(self._ready, 30, "the server answers /readyz with 200")
-        return self
 
     def _ready(self) -> bool:
         assert self._process is not None
@@ -135,9 +142,20 @@ class Dialer:
     def kill(self) -> None:
         """kill -9 to the server and all its workers."""
         assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(10)
         self._process = None
+
+    @property
+    def is_down(self) -> bool:
+        """Whether no server was started, or its end was seen."""
+        return self._process is None
+
+    def ended(self) -> bool:
+        """Whether the server is no more."""
+        assert self._process is not None
+        return self._process.poll() is not None
 
     @property
     def pid(self) -> int:

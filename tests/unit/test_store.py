@@ -1,6 +1,7 @@
 """What the store on SQLite does beyond the contract: disks that refuse, locks, and what its statements read."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,11 @@ def test_a_full_disk_stores_nothing_and_the_same_batch_succeeds_later(world: Sql
 
 
 def test_an_empty_batch_finds_out_whether_the_disk_takes_a_write(world: SqliteWorld) -> None:
-    world.store.apply([])
+    with closing(connect(world.path)) as other:
+        for _ in range(3):
+            (before,) = other.execute("PRAGMA data_version").fetchone()
+            world.store.apply([])
+            assert other.execute("PRAGMA data_version").fetchone() != (before,), "nothing was written"
     world.store._connection.execute("PRAGMA query_only = ON")
     with pytest.raises(StoreUnavailable, match="read-only"):
         world.store.apply([])

@@ -1,0 +1,100 @@
+/* Stands between a program and the disk (LD_PRELOAD): counts the writes and syncs of one database, and at the one that the
+ * control file names it kills the whole process group, or lets the operation fail.
+ *
+ * FAULTY_DISK names the control file, which all processes of the group map: struct control, as tests/support/faulty_disk.py
+ * writes it. FAULTY_DISK_FILE is how the names of the watched files begin (the database, its -wal and -journal).
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { WRITES = 1, SYNCS = 2 };
+
+struct control {
+    int64_t writes;      /* operations so far */
+    int64_t syncs;
+    int64_t kill_write;  /* the write, or sync, before which the group dies; 0: none */
+    int64_t kill_sync;
+    int64_t error;       /* errno of operations that fail; 0: they work */
+    int64_t failing;     /* which: WRITES | SYNCS */
+    int64_t skip;        /* so many of them still work */
+    int64_t failed;      /* operations that were made to fail */
+};
+
+static struct control *control;
+static const char *watched;
+
+__attribute__((constructor)) static void begin(void) {
+    const char *path = getenv("FAULTY_DISK");
+    watched = getenv("FAULTY_DISK_FILE");
+    if (!path || !watched) return;
+    int file = open(path, O_RDWR | O_CLOEXEC);
+    if (file < 0) return;
+    void *map = mmap(NULL, sizeof(struct control), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    close(file);
+    if (map != MAP_FAILED) control = map;
+}
+
+static int is_watched(int descriptor) {
+    char link[64], name[PATH_MAX];
+    if (!control) return 0;
+    strcpy(link, "/proc/self/fd/");
+    char digits[16];
+    int at = sizeof digits - 1, number = descriptor;
+    digits[at] = 0;
+    do { digits[--at] = (char)('0' + number % 10); number /= 10; } while (number);
+    strcat(link, digits + at);
+    ssize_t length = readlink(link, name, sizeof name - 1);
+    if (length <= 0) return 0;
+    name[length] = 0;
+    return strncmp(name, watched, strlen(watched)) == 0 && !strstr(name, "-shm");
+}
+
+/* 0: go on; else -1 with errno set. */
+static int verdict(int descriptor, int kind) {
+    if (!is_watched(descriptor)) return 0;
+    int64_t number = __atomic_add_fetch(kind == WRITES ? &control->writes : &control->syncs, 1, __ATOMIC_SEQ_CST);
+    if (number == (kind == WRITES ? control->kill_write : control->kill_sync)) kill(0, SIGKILL);
+    if (!control->error || !(control->failing & kind)) return 0;
+    if (__atomic_sub_fetch(&control->skip, 1, __ATOMIC_SEQ_CST) >= 0) return 0;
+    __atomic_add_fetch(&control->failed, 1, __ATOMIC_SEQ_CST);
+    errno = (int)control->error;
+    return -1;
+}
+
+#define NEXT(name) \
+    static __typeof__(&name) next; \
+    if (!next) next = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
+
+ssize_t pwrite64(int descriptor, const void *data, size_t size, off64_t at) {
+    NEXT(pwrite64);
+    return verdict(descriptor, WRITES) ? -1 : next(descriptor, data, size, at);
+}
+
+ssize_t pwrite(int descriptor, const void *data, size_t size, off_t at) {
+    NEXT(pwrite);
+    return verdict(descriptor, WRITES) ? -1 : next(descriptor, data, size, at);
+}
+
+ssize_t write(int descriptor, const void *data, size_t size) {
+    NEXT(write);
+    return verdict(descriptor, WRITES) ? -1 : next(descriptor, data, size);
+}
+
+int fdatasync(int descriptor) {
+    NEXT(fdatasync);
+    return verdict(descriptor, SYNCS) ? -1 : next(descriptor);
+}
+
+int fsync(int descriptor) {
+    NEXT(fsync);
+    return verdict(descriptor, SYNCS) ? -1 : next(descriptor);
+}
