@@ -44,8 +44,14 @@ class Sent:
 
     def earliest(self) -> Mono:
         """The planned time, moved on if a departure before it has slipped: then those behind it move on with it."""
+        return self._earliest(set())
+
+    def _earliest(self, asked: set[int]) -> Mono:
         # Asked of the one before, not read: one that was cancelled on the way never learned that those before it slipped.
-        self.at = Mono(max((self.at, *(other.earliest() + seconds for other, seconds in self._after))))
+        # Of each once: both the stagger and the CPS lead to the same ones, so that the ways to them double with each.
+        if self._after and id(self) not in asked:
+            asked.add(id(self))
+            self.at = Mono(max((self.at, *(other._earliest(asked) + seconds for other, seconds in self._after))))
         return self.at
 
     def left(self, at: Mono) -> None:

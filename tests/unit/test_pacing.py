@@ -140,3 +140,13 @@ def test_what_every_invite_takes_to_the_wire_is_not_held_against_the_next() -> N
     assert interval.earliest() == pytest.approx(0.098)
     sent.seen(Mono(0.024))
     assert interval.earliest() == pytest.approx(0.118)
+
+
+def test_a_long_row_of_plans_is_asked_once_each_though_every_two_limits_lead_to_it() -> None:
+    stagger, rate = Interval(0.002), Interval(0.001)
+    plans = [Sent(Mono(n * 0.002)) for n in range(300)]
+    for plan in plans:
+        stagger.take(plan)
+        rate.take(plan)
+    plans[0].left(Mono(1.0))
+    assert plans[-1].earliest() == pytest.approx(1.0 + 299 * 0.0016)
