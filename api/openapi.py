@@ -25,6 +25,7 @@ _ERRORS = {
     HTTPStatus.NOT_FOUND: "There is none, or it belongs to another account.",
     HTTPStatus.CONFLICT: "It is over already, or the Idempotency-Key was used with another body.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "More than the server's limits allow.",
+    HTTPStatus.TOO_MANY_REQUESTS: "Too much at once; Retry-After says when to come back.",
     HTTPStatus.SERVICE_UNAVAILABLE: "Not now; nothing was stored.",
 }
 _REF = "#/components/schemas/{model}"

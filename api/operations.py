@@ -52,7 +52,7 @@ class Operation:
         return "_".join([self.method.lower(), *filter(None, words)])
 
 
-JSON, CSV = "application/json", "text/csv"
+JSON, CSV, STREAM = "application/json", "text/csv", "text/event-stream"
 OK, CREATED, ACCEPTED, GONE = HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT
 TOO_LARGE, CONFLICT = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.CONFLICT
 UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
@@ -255,6 +255,37 @@ OPERATIONS: tuple[Operation, ...] = (
         {OK: ("Done.", _json(schemas.Removed))},
         parameters=(Parameter("phone", {"type": "string", "format": "phone"}, "The number.", required=True),),
     ),
+    Operation(
+        "GET",
+        "/events",
+        "Events",
+        "The account's events as they happen (server-sent events)",
+        {OK: ("A stream that goes on until one side closes it.", {STREAM: None})},
+        parameters=(
+            Parameter("last_event_id", _WORD, "As the header, for clients that cannot set it."),
+            Parameter("Last-Event-ID", _WORD, "Go on after the event with this `event_id`.", place="header"),
+        ),
+        errors=(HTTPStatus.TOO_MANY_REQUESTS,),
+    ),
+    Operation(
+        "GET",
+        "/webhook",
+        "Events",
+        "The account's webhooks, and how delivery goes",
+        {OK: ("All of them.", _json(schemas.Page[schemas.Webhook]))},
+    ),
+    Operation(
+        "POST",
+        "/webhook",
+        "Events",
+        "Have events delivered to an address",
+        {CREATED: ("Its record, with the secret.", _json(schemas.NewWebhook))},
+        body=_json(schemas.WebhookBody),
+        example={"url": "https://192.0.2.10/dialer-events", "events": ["call.finished", "campaign.completed"]},
+        errors=(TOO_LARGE, CONFLICT),
+    ),
+    Operation("GET", "/webhook/{id}", "Events", "One webhook", {OK: ("Its record.", _json(schemas.Webhook))}),
+    Operation("DELETE", "/webhook/{id}", "Events", "Deliver no more to it", {GONE: ("Deleted.", {})}),
     Operation(
         "GET", "/healthz", "Health", "200 while the process lives", {OK: ("It lives.", _json(schemas.Alive))}, open=True
     ),

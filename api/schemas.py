@@ -216,6 +216,57 @@ class Removed(TypedDict):
     removed: Annotated[int, Field(ge=0, le=1)]
 
 
+EventType = Literal[
+    "call.scheduled",
+    "call.dialing",
+    "call.ringing",
+    "call.answered",
+    "call.ended",
+    "call.recall_scheduled",
+    "call.finished",
+    "campaign.scheduled",
+    "campaign.started",
+    "campaign.paused",
+    "campaign.resumed",
+    "campaign.completed",
+    "campaign.cancelled",
+]
+
+
+@with_config(_EXACT)
+class WebhookBody(TypedDict):
+    """An address for events: https, or http where the server allows private networks. `events` left out or []: all."""
+
+    url: Annotated[str, Field(json_schema_extra={"format": "webhook-url"}, min_length=1, max_length=2000)]
+    events: NotRequired[list[EventType]]
+
+
+@with_config(_EXACT)
+class Webhook(TypedDict):
+    """An address for events, and how delivery to it goes. gone: it answered 410, and is asked no more."""
+
+    id: Uuid
+    url: str
+    events: list[EventType]
+    created_at: Time
+    status: Literal["active", "failing", "gone"]
+    delivered_events: Count
+    last_delivered_at: Time | None
+    failing_since: Time | None
+    failures: Annotated[int, Field(ge=0, description="Deliveries in a row that failed.")]
+    last_error: str | None
+    next_try_at: Time | None
+    dead_events: Annotated[int, Field(ge=0, description="Events that could not be delivered in time.")]
+    last_dead_at: Time | None
+
+
+@with_config(_EXACT)
+class NewWebhook(Webhook):
+    """The same with the secret that signs, shown this once."""
+
+    secret: str
+
+
 @with_config(_EXACT)
 class Alive(TypedDict):
     """The process lives, or is ready."""

@@ -1,6 +1,7 @@
 """Webhooks: the account's addresses for its events."""
 
 from http import HTTPStatus
+from typing import get_args
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,23 +13,10 @@ from api.offload import in_thread
 from api.payloads import json_object, query
 from api.problems import Problem, bad_request, not_found
 from api.resource import path_id, resource
+from api.schemas import EventType
 from api.webhook_targets import ForbiddenTarget, check_url
 
-EVENT_TYPES = (
-    "call.scheduled",
-    "call.dialing",
-    "call.ringing",
-    "call.answered",
-    "call.ended",
-    "call.recall_scheduled",
-    "call.finished",
-    "campaign.scheduled",
-    "campaign.started",
-    "campaign.paused",
-    "campaign.resumed",
-    "campaign.completed",
-    "campaign.cancelled",
-)
+EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 _MAX_BYTES = 1 << 16
 
 

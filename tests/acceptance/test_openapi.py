@@ -10,7 +10,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import Case, GenerationMode
 
-from api.operations import OPERATIONS, PLAYBOOK_ID, Operation
+from api.operations import OPERATIONS, PLAYBOOK_ID, STREAM, Operation
 from tests.support import api_formats
 from tests.support.dialer_process import Client, Dialer
 from tests.support.lab_thread import LabThread
@@ -22,7 +22,8 @@ EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "10"))
 @pytest.fixture(scope="module")
 def dialer(lab: LabThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dialer]:
     """A server whose calls are all in the far future or to a lab that is quick."""
-    dialer = Dialer(tmp_path_factory.mktemp("openapi"), {"pbx": lab.trunk})
+    folder = tmp_path_factory.mktemp("openapi")
+    dialer = Dialer(folder, {"pbx": lab.trunk}, webhooks={"allow_private": True})
     (dialer.media / AUDIO).write_bytes(b"RIFF")
     dialer.run("db", "migrate")
     try:
@@ -43,6 +44,8 @@ def document(dialer: Dialer) -> Any:
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
 def test_strangers_find_nothing(operation: Operation, mode: GenerationMode, document: Any, client: Client) -> None:
+    if any(STREAM in content for _, content in operation.answers.values()):
+        pytest.skip("its answer has no end: tests/acceptance/test_events.py listens to it")
     told = document[operation.path][operation.method]
     if mode is GenerationMode.NEGATIVE and not (told.body or told.query or told.headers or told.path_parameters):
         pytest.skip("there is nothing to get wrong")

@@ -26,6 +26,8 @@ def register(*, trunks: list[str], audio: list[str]) -> None:
         "number-list": st.lists(phones, min_size=1, max_size=5).map("\n".join),
         "trunk": st.sampled_from(trunks),
         "audio-file": st.sampled_from(audio),
+        # Nobody listens on the discard port.
+        "webhook-url": st.sampled_from(["http://127.0.0.1:9/", "https://127.0.0.1:9/hook?key=1"]),
         # A cursor comes from an answer; the only one that can be made up is that of the start.
         "cursor": st.just(""),
     }

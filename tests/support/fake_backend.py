@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, Literal
 
-from api.backend import Backend, Page, Record, Verdict
+from api.backend import Backend, Events, Page, Record, Verdict
+from api.feed import Feed, Keeping
 from api.metrics import Snapshot, TrunkUse, make_registry
 from dialer.core.explain import Hold, Rule
 from dialer.core.intake import Form
@@ -64,6 +65,9 @@ class Fakes:
     orders: list[tuple[str, int, str]] = field(default_factory=list)
     verdict: Verdict = Verdict.DONE
     asked: dict[str, Any] = field(default_factory=dict)
+    stored_webhooks: dict[int, dict[str, Record]] = field(default_factory=dict)
+    most_webhooks: int = 3
+    allow_private: bool = True
 
     def backend(self) -> Backend:
         snapshot = Snapshot(
@@ -82,6 +86,7 @@ class Fakes:
             read_phone=lambda text: normalize(text, PhoneRules(internal=re.compile("[0-9]{3}"))),
             registry=make_registry(lambda: snapshot),
             max_body_bytes=MAX_BODY_BYTES,
+            events=Events(Feed(_NoEvents(), Keeping(1000, 1000, 1000)), _Webhooks(self), self.allow_private),
         )
 
 
@@ -246,3 +251,38 @@ class _DoNotCall:
         there = phone in mine
         mine.discard(phone)
         return there
+
+
+@dataclass
+class _Webhooks:
+    fakes: Fakes
+
+    def create(self, account_id: int, url: str, types: Sequence[str]) -> Record | None:
+        mine = self.fakes.stored_webhooks.setdefault(account_id, {})
+        if len(mine) >= self.fakes.most_webhooks:
+            return None
+        record = {"id": str(uuid.uuid4()), "url": url, "events": list(types)}
+        mine[record["id"]] = record
+        return {**record, "secret": "whsec_x"}
+
+    def get(self, account_id: int, webhook: str) -> Record | None:
+        return self.fakes.stored_webhooks.get(account_id, {}).get(webhook)
+
+    def delete(self, account_id: int, webhook: str) -> bool:
+        return self.fakes.stored_webhooks.get(account_id, {}).pop(webhook, None) is not None
+
+    def list(self, account_id: int) -> Any:
+        return list(self.fakes.stored_webhooks.get(account_id, {}).values())
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"the HTTP edge delivers nothing: {name}")
+
+
+class _NoEvents:
+    """An outbox in which nothing ever happens."""
+
+    def position_of(self, event_id: str) -> int | None:
+        return None
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"nobody listens here: {name}")
