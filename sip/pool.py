@@ -80,6 +80,7 @@ class WorkerPool:
         self._carriers: dict[LegId, WorkerProcess] = {}
         self._dialogs: dict[LegId, str] = {}
         self._untraced: dict[LegId, str] = {}
+        self._hung_up: set[LegId] = set()
         self._receive: Callable[[LegEvent], None] = lambda _: None
         self._state_changed: Callable[[], None] = lambda: None
         self._first_news = asyncio.Event()
@@ -220,6 +221,7 @@ class WorkerPool:
         """See CallControl."""
         worker = self._carriers.get(leg)
         if worker is not None:
+            self._hung_up.add(leg)
             worker.send(HangUp(leg))
         elif leg in self._untraced:
             asyncio.get_running_loop().call_soon(self._give_up, leg)
@@ -257,6 +259,7 @@ class WorkerPool:
             case LegEnded(leg) | LegRefused(leg):
                 self._carriers.pop(leg, None)
                 self._dialogs.pop(leg, None)
+                self._hung_up.discard(leg)
                 self._running.leg_ended(worker, leg)
                 self._receive(message)
             case InviteSent(leg) | Rang(leg) | Answered(leg):
@@ -277,6 +280,10 @@ class WorkerPool:
         for leg in worker.legs:
             self._carriers.pop(leg, None)
         self._untraced |= {leg: why for leg in worker.legs if leg not in self._dialogs}
+        hung_up = self._hung_up & worker.legs
+        self._hung_up -= hung_up
+        for leg in hung_up & self._untraced.keys():
+            self._give_up(leg)
         traced = {leg: self._dialogs.pop(leg) for leg in worker.legs if leg in self._dialogs}
         worker.legs.clear()
         try:

@@ -1,12 +1,23 @@
-"""The server and all its processes are killed at every commit and at random instants; the campaign goes on as promised."""
+"""The server and all its processes are killed at commits, in the middle of writes and at random instants.
+
+After each restart the campaign goes on, and at its end the called side's log is held against every promise. The long sweep
+is for `pytest -m slow -s`; docs/durability.md has its result.
+"""
 
 import random
+import sys
 import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.crash_story import Story, template
+from tests.support.crash_story import Judgement, Story, template
+
+CONTACTS = 40
+WRITES_BETWEEN_KILLS = 10
+RANDOM_STORIES, RANDOM_KILLS = 50, 5
 
 
 @pytest.fixture(scope="module")
@@ -14,27 +25,112 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return template(tmp_path_factory.mktemp("template"))
 
 
-@pytest.mark.parametrize("commits", [1, 4, 9])
-def test_killed_at_a_commit_again_and_again(tmp_path: Path, prepared: Path, commits: int) -> None:
+@pytest.fixture
+def story(tmp_path: Path, prepared: Path) -> Iterator[Story]:
     with Story.told(tmp_path / "story", prepared) as story:
-        story.begin(contacts=18)
-        for _ in range(3):
-            story.disk.kill_before_sync(commits)
-            if not story.died():
-                break
-            story.restart()
-        story.disk.kill_before_sync(0)
-        story.finish().check()
-        assert story.kills
+        yield story
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_killed_at_random_instants(tmp_path: Path, prepared: Path, seed: int) -> None:
-    dice = random.Random(seed)
-    with Story.told(tmp_path / "story", prepared) as story:
-        story.begin(contacts=24)
-        for _ in range(3):
-            time.sleep(dice.uniform(0.1, 2.5))
-            story.kill()
-            story.restart()
-        story.finish().check()
+@pytest.mark.parametrize("commits", [1, 7])
+def test_killed_at_a_commit_again_and_again(story: Story, commits: int) -> None:
+    story.begin(contacts=14)
+    for _ in range(2):
+        story.disk.kill_before_sync(commits)
+        assert story.died()
+        story.restart()
+    story.finish().check()
+
+
+def test_killed_in_the_middle_of_a_commit(story: Story) -> None:
+    story.begin(contacts=14)
+    for writes in (14, 33):
+        story.disk.kill_before_write(writes)
+        assert story.died()
+        story.restart()
+    story.finish().check()
+
+
+def test_killed_at_random_instants(story: Story) -> None:
+    dice = random.Random(1)
+    story.begin(contacts=24)
+    for _ in range(2):
+        time.sleep(dice.uniform(0.1, 1.5))
+        story.kill()
+        story.restart()
+    story.finish().check()
+
+
+class Report:
+    """What a sweep came to, over all its stories."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.sums: Counter[str] = Counter()
+
+    def add(self, judgement: Judgement) -> None:
+        judgement.check()
+        self.sums += Counter(
+            stories=1,
+            kills=len(judgement.kills),
+            attempts=len(judgement.attempts),
+            INVITEs=len(judgement.invites),
+            interrupted=judgement.interrupted,
+            untraced=len(judgement.untraced),
+        )
+        sys.stdout.write(f"\r{self}")
+        sys.stdout.flush()
+
+    def __str__(self) -> str:
+        return f"{self.title}: " + ", ".join(f"{count} {name}" for name, count in self.sums.items())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3 * 3600)
+def test_long_sweep_killed_at_every_commit_in_turn(tmp_path: Path, prepared: Path) -> None:
+    with Story.told(tmp_path / "whole", prepared) as whole:
+        whole.begin(CONTACTS)
+        begun = whole.disk.syncs
+        whole.finish().check()
+        commits = whole.disk.syncs - begun
+    report = Report(f"killed at each of {commits} commits")
+    for commit in range(1, commits + 1):
+        with Story.told(tmp_path / f"commit{commit}", prepared) as story:
+            story.begin(CONTACTS)
+            story.disk.kill_before_sync(commit)
+            if story.died():
+                story.restart()
+            story.disk.kill_before_sync(0)
+            report.add(story.finish())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3 * 3600)
+def test_long_sweep_killed_in_the_middle_of_writes(tmp_path: Path, prepared: Path) -> None:
+    report = Report(f"killed at every {WRITES_BETWEEN_KILLS}th write")
+    write = 1
+    while True:
+        with Story.told(tmp_path / f"write{write}", prepared) as story:
+            story.begin(CONTACTS)
+            story.disk.kill_before_write(write)
+            died = story.died()
+            if died:
+                story.restart()
+            report.add(story.finish())
+        if not died:
+            return
+        write += WRITES_BETWEEN_KILLS
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3 * 3600)
+def test_long_sweep_killed_at_random_instants(tmp_path: Path, prepared: Path) -> None:
+    dice = random.Random(20_260_101)
+    report = Report("killed at random instants")
+    for number in range(RANDOM_STORIES):
+        with Story.told(tmp_path / f"random{number}", prepared) as story:
+            story.begin(CONTACTS)
+            for _ in range(RANDOM_KILLS):
+                time.sleep(dice.uniform(0.05, 2.0))
+                story.kill()
+                story.restart()
+            report.add(story.finish())

@@ -162,6 +162,19 @@ class Dialer:
         assert self._process is not None
         return self._process.pid
 
+    def workers(self) -> list[int]:
+        """The process ids of its SIP workers that run."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+            except OSError:  # it has just ended
+                continue
+            if int(parent) == self.pid and b"sip.worker" in words:
+                found.append(int(process.name))
+        return sorted(found)
+
     def account(self, name: str = "Test") -> "Client":
         """A new account with a token, as a client of the API."""
         self.run("account", "create", name)
