@@ -14,9 +14,11 @@ def read_playbook(raw: object, machine: Machine) -> Playbook | list[Fault]:
         faults = []
         for detail in error.errors(include_url=False, include_input=False):
             # The discriminator of a step stands in the path that pydantic gives ("steps.0.play.audio").
-            where = [str(part) for part in detail["loc"]]
-            if len(where) > 2 and where[0] == "steps":
-                del where[2]
+            where = [
+                str(part)
+                for i, part in enumerate(detail["loc"])
+                if i < 2 or detail["loc"][i - 2] not in {"steps", "prompt"} or not isinstance(detail["loc"][i - 1], int)
+            ]
             faults.append(Fault(".".join(where) or "playbook", plain_reason(detail["type"], detail["msg"])))
         return faults
     return check_against(playbook, machine) or playbook

@@ -157,6 +157,33 @@ class Attempt(TypedDict):
     sip_call_id: str
 
 
+class RecordingMade(TypedDict):
+    """A recording of the call, fetched by GET /call/{id}/recording?number=; the first has the number 1."""
+
+    name: str
+    seconds: float
+    ended_by: Literal["key", "silence", "max_seconds", "hangup"]
+
+
+class CallResult(TypedDict, total=False):
+    """What the call came to beyond its disposition."""
+
+    gathered: dict[str, str]
+    custom_fields: dict[str, str]
+    recordings: list[RecordingMade]
+
+
+@with_config(ConfigDict(extra="allow"))
+class StepTaken(TypedDict):
+    """A step of the playbook that an attempt took, with what is known of it."""
+
+    attempt: int
+    step: Annotated[int, Field(description="Its place in the playbook, from 0.")]
+    do: str
+    at: Time
+    ended_at: Time
+
+
 class Call(TypedDict):
     """One contact in one campaign, or from POST /call. A call whose contact was erased has no phone."""
 
@@ -170,7 +197,9 @@ class Call(TypedDict):
     recall: list[float]
     next_attempt_at: Time | None
     created_at: Time
+    result: CallResult | None
     attempts: list[Attempt]
+    transcript: NotRequired[Annotated[list[StepTaken], Field(description="Only where one call is shown.")]]
 
 
 class StoredPlaybook(Playbook):

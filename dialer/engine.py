@@ -6,6 +6,7 @@ attempt waits to be recorded.
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,15 +14,19 @@ from itertools import islice
 
 import structlog
 
-from dialer.core.changes import AttemptEnded, Change
+from dialer.core.changes import AttemptEnded, CampaignMoved, Change
 from dialer.core.dispatch import ARM_AHEAD_SECONDS, Dispatch, Limits
-from dialer.core.effects import Dial, Effect, HangUp, PlayAudio
 from dialer.core.events import LegEvent
 from dialer.core.explain import Hold, Rule
-from dialer.core.model import CallId, CampaignId, Mono, Now, Trunk, WallMs
-from dialer.ports import CallControl, Clock, DialOrder, Store, StoredCampaign, StoreUnavailable
+from dialer.core.model import CallId, CallRecord, Campaign, CampaignId, CampaignStatus, Mono, Now, Trunk, WallMs
+from dialer.core.sounds import Unready
+from dialer.performer import Performer
+from dialer.ports import CallControl, Clock, SoundLibrary, Store, StoredCampaign, StoreUnavailable
+from dialer.sound_check import SoundCheck
 
 log = structlog.get_logger(__name__)
+
+ENDED = frozenset({CampaignStatus.COMPLETED, CampaignStatus.CANCELLED})
 
 # News of legs waits at most so long for company before it is committed.
 GATHER_SECONDS = 0.010
@@ -62,10 +67,17 @@ class EngineState:
 
 
 class Engine:
-    """Drives one `Dispatch` from clock, store and legs."""
+    """Drives one `Dispatch` from clock, store and legs. `library` None: playbooks play files as they lie, and cannot speak."""
 
     def __init__(
-        self, *, clock: Clock, store: Store, control: CallControl, trunks: Iterable[Trunk], limits: Limits
+        self,
+        *,
+        clock: Clock,
+        store: Store,
+        control: CallControl,
+        trunks: Iterable[Trunk],
+        limits: Limits,
+        library: SoundLibrary | None = None,
     ) -> None:
         self._clock = clock
         self._store = store
@@ -73,6 +85,9 @@ class Engine:
         self._trunks = tuple(trunks)
         self._limits = limits
         self._loop = asyncio.get_running_loop()
+        # What the performer has to tell comes as any other event: on a later turn of the loop.
+        self._performer = Performer(control, library, self._on_leg_later)
+        self._sound_check = None if library is None else SoundCheck(store, library)
         self._dispatch: Dispatch
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: Mono | None = None
@@ -126,7 +141,11 @@ class Engine:
 
     def submitted(self, campaign: CampaignId) -> None:
         """A campaign has become active in the store: dial it."""
-        self._add(self._store.campaign(campaign), self._now())
+        stored = self._store.campaign(campaign)
+        self._add(stored, self._now())
+        if self._sound_check is not None:
+            with contextlib.suppress(StoreUnavailable):  # the texts wait for their calls' turn
+                self._sound_check.look_ahead(stored.campaign, stored.cursor)
         self._turn()
 
     def pause(self, campaign: CampaignId) -> None:
@@ -225,6 +244,9 @@ class Engine:
     def _refuse_on_fault(self) -> None:
         if self._store_fault is not None:
             raise StoreUnavailable(self._store_fault)
+
+    def _on_leg_later(self, event: LegEvent) -> None:
+        self._loop.call_soon(self._on_leg, event)
 
     def _on_leg(self, event: LegEvent) -> None:
         if self._started:
@@ -329,11 +351,20 @@ class Engine:
                 return
             try:
                 record = self._store.call(pick.call)
+                unready = self._unready(pick.lane.campaign, record)
             except StoreUnavailable as fault:
                 self._dispatch.put_back(pick, now)
                 self._store_failed(fault, now)
                 return
-            self._dispatch.arm(pick, record, now)
+            self._dispatch.arm(pick, record, now, unready)
+
+    def _unready(self, campaign: Campaign, record: CallRecord) -> Unready | None:
+        """What the call will play and is not at hand; texts of the calls behind it are begun on the way."""
+        if self._sound_check is None or record.finished or record.suppressed:
+            return None
+        unready = self._sound_check.fault(campaign, record)
+        self._sound_check.look_ahead(campaign, record.id - campaign.first_call)
+        return unready
 
     def _gather(self, now: Now) -> None:
         changes = self._dispatch.take_changes()
@@ -342,6 +373,9 @@ class Engine:
                 self._pending_since = now.mono
             self._pending += changes
             self._ended.update(c.disposition.value for c in changes if isinstance(c, AttemptEnded))
+            for change in changes:
+                if isinstance(change, CampaignMoved) and change.status in ENDED and self._sound_check is not None:
+                    self._sound_check.forget(change.campaign)
 
     def _flush(self, now: Now, *, force: bool = False) -> None:
         """Commit what is pending, if an attempt waits for it or it has waited long enough."""
@@ -375,16 +409,7 @@ class Engine:
 
     def _carry_out(self) -> None:
         for effect in self._dispatch.take_effects():
-            self._do(effect)
-
-    def _do(self, effect: Effect) -> None:
-        match effect:
-            case Dial(leg, trunk, number, caller_id, sip_call_id):
-                self._control.dial(leg, DialOrder(trunk, number, caller_id, sip_call_id))
-            case HangUp(leg):
-                self._control.hang_up(leg)
-            case PlayAudio(leg, token, audio):
-                self._control.play(leg, token, audio)
+            self._performer.do(effect)
 
     def _arm_timer(self, now: Now, *, soon: bool = False) -> None:
         at = now.mono if soon else self._next_turn(now)

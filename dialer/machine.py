@@ -20,6 +20,7 @@ def machine_of(settings: Settings) -> Machine:
         trunks={name: trunk.caller_ids for name, trunk in settings.trunks.items()},
         audio=audio_files(settings.media.directory),
         caller_ids={name: trunk.caller_id or trunk.username for name, trunk in settings.trunks.items()},
+        speaks=settings.speech is not None,
     )
 
 

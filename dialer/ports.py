@@ -18,6 +18,7 @@ from dialer.core.model import (
     OpenAttempt,
     WallMs,
 )
+from dialer.core.sounds import Sound, Unready
 
 
 class Clock(Protocol):
@@ -71,8 +72,43 @@ class CallControl(Protocol):
         """Play the file `audio` of the media directory to the callee from its start; `PlayEnded(token)` follows."""
         ...
 
+    def stop_playing(self, leg: LegId) -> None:
+        """Stop what plays to the leg; its `PlayEnded` follows. Nothing where nothing plays."""
+        ...
+
+    def record(self, leg: LegId, token: int, name: str, max_seconds: float) -> None:
+        """Write what the callee says to the file `recordings/NAME.wav` of the media directory; `RecordEnded(token)` follows.
+
+        `Heard` is told meanwhile. A recording of the leg that goes on is ended by it.
+        """
+        ...
+
+    def stop_recording(self, leg: LegId) -> None:
+        """End the leg's recording. Nothing where none goes on."""
+        ...
+
     def free_places(self) -> int:
         """How many more legs the workers that are up can carry now."""
+        ...
+
+
+class SoundLibrary(Protocol):
+    """Turns what playbooks play and say into files that `CallControl.play` takes. No method blocks."""
+
+    def prepare(self, sounds: Iterable[Sound]) -> Unready | None:
+        """Begin to make what is not at hand; None: all is."""
+        ...
+
+    def fetch(self, sound: Sound, ready: Callable[[str | None, str], None]) -> None:
+        """Call `ready` with the name of the sound's file, before `fetch` returns where it is at hand.
+
+        None and a reason where it cannot be made.
+        """
+        ...
+
+    @property
+    def beep(self) -> str:
+        """The file of the tone after which people speak."""
         ...
 
 

@@ -21,7 +21,9 @@ from dialer.core.changes import (
     CallSnoozed,
     CampaignMoved,
     Change,
+    ContactWritten,
     RecallScheduled,
+    StepTaken,
 )
 from dialer.core.model import CallId, CampaignId, CampaignStatus
 from scheduler.connection import sqlite3
@@ -34,6 +36,8 @@ _LIFE: Final = (
     AttemptDialed,
     AttemptRinging,
     AttemptAnswered,
+    StepTaken,
+    ContactWritten,
     AttemptWithdrawn,
     AttemptEnded,
     RecallScheduled,
@@ -70,7 +74,7 @@ class Batch:
             return
         if self._recording is not None:
             self._recording.add(change)
-        if not isinstance(change, AttemptRetried | AttemptWithdrawn):
+        if not isinstance(change, AttemptRetried | AttemptWithdrawn | StepTaken | ContactWritten):
             self._progress(change.campaign).take(change)
         call, kind = change.call, type(change)
         if kind is AttemptEnded:
@@ -206,6 +210,22 @@ class Batch:
             "a withdrawal without an open attempt",
         )
 
+    def _step_taken(self, changes: list[StepTaken]) -> None:
+        self._each(
+            "INSERT INTO step (call_id, number, position, line, result) SELECT call_id, number, ?, ?, ? FROM attempt"
+            " WHERE call_id = ? AND number = ? AND ended_at IS NULL",
+            [(c.position, c.line, c.result, c.call, c.number) for c in changes],
+            "a step without an open attempt",
+        )
+
+    def _contact_written(self, changes: list[ContactWritten]) -> None:
+        # A contact that was erased meanwhile stays erased.
+        self._connection.executemany(
+            "UPDATE contact SET fields = json_patch(fields, json_object('custom_fields', json(?))), updated_at = ?"
+            " WHERE account_id = (SELECT account_id FROM campaign WHERE id = ?) AND phone = ?",
+            [(c.custom_fields, c.at, c.campaign, c.phone) for c in changes],
+        )
+
     def _ended(self, changes: list[AttemptEnded]) -> None:
         self._each(
             "UPDATE attempt SET ended_at = ?, disposition = ?, reason = ?, sip_status = ?, q850_cause = ?,"
@@ -291,6 +311,8 @@ _WRITE: Final[dict[type, Callable[[Batch, Any], None]]] = {
     AttemptRinging: Batch._ringing,
     AttemptAnswered: Batch._answered,
     AttemptWithdrawn: Batch._withdrawn,
+    StepTaken: Batch._step_taken,
+    ContactWritten: Batch._contact_written,
     AttemptEnded: Batch._ended,
     RecallScheduled: Batch._recalled,
     CallSnoozed: Batch._snoozed,

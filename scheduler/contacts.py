@@ -62,8 +62,8 @@ class Contacts:
     def erase(self, account_id: int, uuid: str) -> bool:
         """Erase the person's data, in past calls too. Whether there was such a contact.
 
-        The calls keep their outcomes and times, without phone, fields and SIP dialog; those that were still to come
-        are finished as `suppressed` when they fall due. A do-not-call entry stays: it is there to be kept. Reads all
+        The calls keep their outcomes and times, without phone, fields, SIP dialog and what was said; those that were still to
+        come are finished as `suppressed` when they fall due. A do-not-call entry stays: it is there to be kept. Reads all
         calls of the account (about 0.2 s for a million) before it writes.
         """
         contact = self._database.ids.parse_contact(uuid)
@@ -81,6 +81,7 @@ class Contacts:
             calls += _calls_to(connection, account_id, phone, newest)
             connection.executemany("UPDATE call SET phone = '', contact = '{}' WHERE id = ?", calls)
             connection.executemany("UPDATE attempt SET dialog = NULL WHERE call_id = ?", calls)
+            connection.executemany("DELETE FROM step WHERE call_id = ?", calls)
             connection.executemany("UPDATE intake_change SET fields = '{}' WHERE call_id = ?", calls)
             connection.execute("DELETE FROM contact WHERE id = ?", (contact,))
         return True

@@ -33,6 +33,12 @@ def m002_events(db: Database) -> None:
 
 
 @_migrations()
+def m003_steps(db: Database) -> None:
+    """What was said and gathered on calls."""
+    db.executescript(files("scheduler").joinpath("steps.sql").read_text(encoding="utf-8"))
+
+
+@_migrations()
 def m004_hours(db: Database) -> None:
     """When campaigns expire, and where their people are (JSON: arrays of zones), for calling hours."""
     db.execute("ALTER TABLE campaign ADD COLUMN expires_at INTEGER")

@@ -72,7 +72,10 @@ class Views:
         return records, page[-1]["id"] if len(rows) > limit else None
 
     def call(self, account_id: int, uuid: str) -> Record | None:
-        """One call with its attempts, oldest first. A call whose contact was erased has neither phone nor fields."""
+        """One call with its attempts, oldest first, and its transcript: the steps that they took.
+
+        A call whose contact was erased has neither phone nor fields.
+        """
         call = self._database.ids.parse_call(uuid)
         if call is None:
             return None
@@ -82,7 +85,13 @@ class Views:
                 return None
             asked = {"from": call, "to": call + 1, "limit": 1, "state": None, "disposition": None}
             rows = _rows(connection, _CALLS, {**asked, "cancelled": _is_cancelled(found[0])})
-            return self._call(connection, found[0], rows[0]) if rows else None
+            if not rows:
+                return None
+            lines = connection.execute(
+                "SELECT number, line FROM step WHERE call_id = ? ORDER BY number, position", (call,)
+            )
+            transcript = [_line(number, line) for number, line in lines]
+            return {**self._call(connection, found[0], rows[0]), "transcript": transcript}
 
     def _campaign(self, connection: sqlite3.Connection, row: _Row) -> Record:
         live, finished, size = row["live"], row["finished"], row["size"]
@@ -142,6 +151,7 @@ class Views:
             "recall": _minutes(campaign["recall"]),
             "next_attempt_at": _time(next_attempt),
             "created_at": show_time(campaign["created_at"]),
+            "result": _result(connection, row["id"]),
             "attempts": [_attempt(attempt) for attempt in _rows(connection, _ATTEMPTS, (row["id"],))],
         }
 
@@ -183,6 +193,18 @@ def _attempt(row: _Row) -> Record:
     }
 
 
+def _result(connection: sqlite3.Connection, call: int) -> Record | None:
+    """What the call came to beyond its disposition; None: nothing was gathered, written or recorded."""
+    row = connection.execute(_RESULT, (call,)).fetchone()
+    return None if row is None else json.loads(row[0])
+
+
+def _line(number: int, line: str) -> Record:
+    """A step that an attempt took, as the API shows it."""
+    shown = json.loads(line)
+    return {"attempt": number, **shown, "at": show_time(shown["at"]), "ended_at": show_time(shown["ended_at"])}
+
+
 def _is_cancelled(campaign: _Row) -> bool:
     return bool(campaign["status"] == CampaignStatus.CANCELLED)
 
@@ -215,6 +237,8 @@ WHERE campaign.id = (SELECT id FROM campaign WHERE first_call <= ? ORDER BY firs
 AND campaign.account_id = ? AND status <> 'loading' AND ? < first_call + size"""
 _OUTCOMES: Final = "SELECT disposition, calls FROM outcome WHERE campaign_id = ? ORDER BY disposition"
 _FIRST_TIMER: Final = "SELECT due_at FROM timer WHERE call_id >= ? AND call_id < ? ORDER BY due_at LIMIT 1"
+_RESULT: Final = """
+SELECT result FROM step WHERE call_id = ? AND result IS NOT NULL ORDER BY number DESC, position DESC LIMIT 1"""
 _ATTEMPTS: Final = "SELECT * FROM attempt WHERE call_id = ? ORDER BY number"
 
 # A pending call of a cancelled campaign is finished as `cancelled` although its row was not touched when it was

@@ -8,7 +8,7 @@ from typing import Any, Final, ParamSpec
 
 import pjsua2 as pj
 
-from dialer.core.events import Answered, EndedBy, InviteSent, LegEnded, LegEvent, Rang
+from dialer.core.events import Answered, DigitPressed, EndedBy, InviteSent, LegEnded, LegEvent, Rang
 from dialer.core.model import LegId, WallMs
 from sip.causes import carries_description, read_verdict
 from sip.dialog import DialogFacts
@@ -150,6 +150,11 @@ class Leg(pj.Call):  # type: ignore[misc]
     def onCallMediaState(self, prm: Any) -> None:  # noqa: N802, ANN401, ARG002
         """Media came up, or was re-negotiated: whatever plays has to be connected again."""
         self._note(self)
+
+    @contained
+    def onDtmfDigit(self, prm: Any) -> None:  # noqa: N802, ANN401
+        """A key, by RFC 4733 or INFO with application/dtmf-relay: once for each press."""
+        self._report(DigitPressed(self.leg, wall_ms(), prm.digit[:1]))
 
     @contained
     def onCallTransferRequest(self, prm: Any) -> None:  # noqa: N802, ANN401

@@ -9,12 +9,13 @@ from typing import Final
 
 import pjsua2 as pj
 
-from dialer.core.events import EndedBy, LegEnded, LegEvent, LegRefused, PlayEnded
+from dialer.core.events import EndedBy, LegEnded, LegEvent, LegRefused, PlayEnded, RecordEnded
 from dialer.core.model import LegId
 from sip.call import Leg, wall_ms
 from sip.endpoint import Endpoint
 from sip.media import Jukebox
 from sip.messages import Dial
+from sip.tape import Tapes
 from sip.trunk import UnfitForSip, asserted_identity, from_uri, request_user
 
 log = logging.getLogger(__name__)
@@ -36,9 +37,11 @@ class Legs:
         self._endpoint = endpoint
         self._report = report
         self._jukebox = Jukebox(media_directory)
+        self._tapes = Tapes(media_directory)
         self._legs: dict[LegId, Leg] = {}
         self._leaving: dict[LegId, Leg] = {}  # hung up by us, places still held
         self._noted: deque[Leg] = deque()
+        self._dying: dict[LegId, LegEnded] = {}  # over, but for a recording that is not whole yet
         self._next_sweep = 0.0
         self.dialed = 0
         self.accepting = True
@@ -89,7 +92,7 @@ class Legs:
         found = self._legs.get(leg)
         if found is None or found.hung_up or found.end is not None:
             return
-        self._stop_playing(leg, "the call was hung up")
+        self._stop_media(leg, "the call was hung up")
         found.hang_up()
         self._leaving[leg] = found
 
@@ -98,11 +101,16 @@ class Legs:
         for leg in list(self._legs):
             self.hang_up(leg)
 
+    def _talking(self, leg: LegId) -> Leg | None:
+        """The leg, unless it is over or about to be."""
+        found = self._legs.get(leg)
+        return None if found is None or found.hung_up or found.end is not None else found
+
     def play(self, leg: LegId, token: int, audio: str) -> None:
         """Play a file to the callee; `PlayEnded(token)` follows, at once for a file that cannot be played."""
-        found = self._legs.get(leg)
-        if found is None or found.hung_up or found.end is not None:
-            self._report(PlayEnded(leg, token, complete=False, reason="the call is over"))
+        found = self._talking(leg)
+        if found is None:
+            self._report(PlayEnded(leg, token, complete=False, reason="the call is over", leg_over=True))
             return
         try:
             cut_off = self._jukebox.play(found, token, audio)
@@ -112,14 +120,36 @@ class Legs:
         if cut_off is not None:
             self._report(PlayEnded(leg, cut_off, complete=False, reason="cut off by the next audio"))
 
-    def _stop_playing(self, leg: LegId, reason: str) -> None:
+    def stop_playing(self, leg: LegId) -> None:
+        """Stop what plays to the leg."""
         token = self._jukebox.stop(leg)
         if token is not None:
-            self._report(PlayEnded(leg, token, complete=False, reason=reason))
+            self._report(PlayEnded(leg, token, complete=False, reason="stopped"))
+
+    def record(self, leg: LegId, token: int, name: str, max_seconds: float) -> None:
+        """Record the callee; `RecordEnded(token)` follows, at once where that cannot be."""
+        found = self._talking(leg)
+        if found is None:
+            self._report(RecordEnded(leg, token, 0.0, "the call is over", leg_over=True))
+            return
+        try:
+            self._tapes.start(found, token, name, max_seconds)
+        except (OSError, ValueError) as fault:
+            self._report(RecordEnded(leg, token, 0.0, str(fault)))
+
+    def stop_recording(self, leg: LegId) -> None:
+        """End the leg's recording; `RecordEnded` follows when the file is whole."""
+        self._tapes.stop(leg)
+
+    def _stop_media(self, leg: LegId, reason: str) -> None:
+        self._tapes.stop(leg, leg_over=True)
+        token = self._jukebox.stop(leg)
+        if token is not None:
+            self._report(PlayEnded(leg, token, complete=False, reason=reason, leg_over=True))
 
     def settle(self) -> None:
         """Do what callbacks only noted: report and bury ended legs, connect media, refuse strangers."""
-        while self._noted:
+        for _ in range(len(self._noted)):
             leg = self._noted.popleft()
             if self._legs.get(leg.leg) is not leg:
                 continue
@@ -127,8 +157,13 @@ class Legs:
                 self._bury(leg, leg.end)
             elif not leg.hung_up:
                 self._jukebox.media_changed(leg.leg)
+                self._tapes.media_changed(leg.leg)
+        for report in self._tapes.settle():
+            self._report(report)
         for played, token in self._jukebox.take_ended():
             self._report(PlayEnded(played, token, complete=True))
+        for dead in [leg for leg in self._dying if not self._tapes.is_closing(leg)]:
+            self._bury(self._legs[dead], self._dying.pop(dead))
         if self._leaving and time.monotonic() >= self._next_sweep:
             self._sweep()
         self._refuse_strangers()
@@ -136,17 +171,20 @@ class Legs:
     def _sweep(self) -> None:
         began = time.monotonic()
         for leg in [leg for leg in self._leaving.values() if leg.place_is_free()]:
+            del self._leaving[leg.leg]
             self._bury(leg, leg.ending_of_hang_up())
         now = time.monotonic()
         if now - began > SWEEP_IN_PASSING_SECONDS:
             self._next_sweep = now + (now - began) / SWEEP_SHARE
 
     def _bury(self, leg: Leg, end: LegEnded) -> None:
-        self._stop_playing(leg.leg, "the call ended")
+        self._stop_media(leg.leg, "the call ended")
+        if self._tapes.is_closing(leg.leg):
+            self._dying.setdefault(leg.leg, end)  # its recording is told of first
+            return
         self._report(end)
         leg.let_go()
         del self._legs[leg.leg]
-        self._leaving.pop(leg.leg, None)
 
     def _refuse_strangers(self) -> None:
         arrived, self._endpoint.strangers[:] = self._endpoint.strangers[:], []

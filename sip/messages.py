@@ -15,7 +15,19 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from typing import Any, Final, Union, cast, get_args, get_origin, get_type_hints
 
-from dialer.core.events import Answered, InviteSent, LegEnded, LegEvent, LegLost, LegRefused, PlayEnded, Rang
+from dialer.core.events import (
+    Answered,
+    DigitPressed,
+    Heard,
+    InviteSent,
+    LegEnded,
+    LegEvent,
+    LegLost,
+    LegRefused,
+    PlayEnded,
+    Rang,
+    RecordEnded,
+)
 from dialer.core.model import LegId
 from sip.trunk import TrunkProfile
 
@@ -82,6 +94,30 @@ class Play:
 
 
 @dataclass(frozen=True, slots=True)
+class StopPlaying:
+    """Stop what plays to `leg`."""
+
+    leg: LegId
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Write what the callee says to `recordings/NAME.wav`; `RecordEnded(token)` follows."""
+
+    leg: LegId
+    token: int
+    name: str
+    max_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StopRecording:
+    """End the leg's recording."""
+
+    leg: LegId
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """Asks for a `Pong` with the same number: a worker that is stopped or stuck does not send it."""
 
@@ -130,7 +166,7 @@ class Failed:
     reason: str
 
 
-Command = Begin | SetTrunk | Dial | HangUp | Play | Ping | Retire
+Command = Begin | SetTrunk | Dial | HangUp | Play | StopPlaying | Record | StopRecording | Ping | Retire
 Report = Pong | RegistrationChanged | TrunkFailed | Failed | LegEvent
 Message = Command | Report
 
@@ -166,6 +202,8 @@ def _reader(kind: object) -> _Reader:
     if origin in {Union, types.UnionType}:
         inner = _reader(next(argument for argument in arguments if argument is not type(None)))
         return lambda value: None if value is None else inner(value)
+    if origin is list:
+        return _list_reader(_reader(arguments[0]))
     if origin is dict:
         return _dict_reader(_reader(arguments[0]), _reader(arguments[1]))
     if not isinstance(kind, type):
@@ -196,6 +234,15 @@ def _enum_reader(kind: type[Enum]) -> _Reader:
     return read
 
 
+def _list_reader(item: _Reader) -> _Reader:
+    def read(value: object) -> object:
+        if not isinstance(value, list):
+            raise BadMessage(f"expected an array, found {value!r}")
+        return [item(held) for held in value]
+
+    return read
+
+
 def _dict_reader(key: _Reader, item: _Reader) -> _Reader:
     def read(value: object) -> object:
         if not isinstance(value, dict):
@@ -218,8 +265,8 @@ def _record_reader(kind: type) -> _Reader:
 
 
 _KINDS: Final[tuple[type, ...]] = (
-    *(Begin, SetTrunk, Dial, HangUp, Play, Ping, Retire),
+    *(Begin, SetTrunk, Dial, HangUp, Play, StopPlaying, Record, StopRecording, Ping, Retire),
     *(Pong, RegistrationChanged, TrunkFailed, Failed),
-    *(InviteSent, Rang, Answered, LegEnded, LegRefused, LegLost, PlayEnded),
+    *(InviteSent, Rang, Answered, LegEnded, LegRefused, LegLost, PlayEnded, DigitPressed, Heard, RecordEnded),
 )
 _READERS: Final[dict[str, _Reader]] = {kind.__name__: _record_reader(kind) for kind in _KINDS}

@@ -9,11 +9,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dialer.core.events import Answered, InviteSent, LegEnded, LegEvent, LegLost, LegRefused, PlayEnded, Rang
+from dialer.core.events import (
+    Answered,
+    InviteSent,
+    LegEnded,
+    LegEvent,
+    LegLost,
+    LegRefused,
+    PlayEnded,
+    Rang,
+    RecordEnded,
+)
 from dialer.core.model import LegId, WallMs
 from dialer.ports import DialOrder
 from sip.facts import BuildFacts, StackUnusable, probe
-from sip.messages import Begin, Dial, HangUp, Message, Play, RegistrationChanged, SetTrunk, TrunkFailed
+from sip.messages import (
+    Begin,
+    Command,
+    Dial,
+    HangUp,
+    Message,
+    Play,
+    Record,
+    RegistrationChanged,
+    SetTrunk,
+    StopPlaying,
+    StopRecording,
+    TrunkFailed,
+)
 from sip.orphans import end_orphans
 from sip.plan import plan_pool
 from sip.process import WorkerProcess
@@ -228,12 +251,30 @@ class WorkerPool:
 
     def play(self, leg: LegId, token: int, audio: str) -> None:
         """See CallControl."""
+        if not self._send(leg, Play(leg, token, audio)):
+            over = PlayEnded(leg, token, complete=False, reason="the call is over", leg_over=True)
+            asyncio.get_running_loop().call_soon(lambda: self._receive(over))
+
+    def stop_playing(self, leg: LegId) -> None:
+        """See CallControl."""
+        self._send(leg, StopPlaying(leg))
+
+    def record(self, leg: LegId, token: int, name: str, max_seconds: float) -> None:
+        """See CallControl."""
+        if not self._send(leg, Record(leg, token, name, max_seconds)):
+            over = RecordEnded(leg, token, 0.0, "the call is over", leg_over=True)
+            asyncio.get_running_loop().call_soon(lambda: self._receive(over))
+
+    def stop_recording(self, leg: LegId) -> None:
+        """See CallControl."""
+        self._send(leg, StopRecording(leg))
+
+    def _send(self, leg: LegId, order: Command) -> bool:
+        """Give the order to the worker that carries the leg. Whether there is one."""
         worker = self._carriers.get(leg)
         if worker is not None:
-            worker.send(Play(leg, token, audio))
-            return
-        over = PlayEnded(leg, token, complete=False, reason="the call is over")
-        asyncio.get_running_loop().call_soon(lambda: self._receive(over))
+            worker.send(order)
+        return worker is not None
 
     def free_places(self) -> int:
         """See CallControl."""

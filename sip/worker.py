@@ -32,9 +32,12 @@ from sip.messages import (
     Ping,
     Play,
     Pong,
+    Record,
     Report,
     Retire,
     SetTrunk,
+    StopPlaying,
+    StopRecording,
     TrunkFailed,
     decode,
     encode,
@@ -112,6 +115,12 @@ class Worker:
                 self._legs.hang_up(leg)
             case Play(leg, token, audio):
                 self._legs.play(leg, token, audio)
+            case StopPlaying(leg):
+                self._legs.stop_playing(leg)
+            case Record(leg, token, name, max_seconds):
+                self._legs.record(leg, token, name, max_seconds)
+            case StopRecording(leg):
+                self._legs.stop_recording(leg)
             case Ping(number):
                 self._report(Pong(number, len(self._legs), self._legs.dialed, _resident_kb()))
             case SetTrunk():
@@ -205,6 +214,7 @@ def main() -> None:
     if sys.argv[1] == "facts":
         print_facts()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # before its log is set up the stack prints
+    os.umask(0o077)  # what people say is nobody else's business
     channel = socket.socket(fileno=int(sys.argv[1]))
     code = 1
     try:

@@ -6,16 +6,26 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
+from dialer.core.acts import TimeUp
 from dialer.core.attempt import Event, State
 from dialer.core.changes import AttemptAnswered, AttemptDialed, AttemptRetried, AttemptRinging, Change
 from dialer.core.disposition import Verdict, Why, classify
-from dialer.core.effects import Dial, Effect, HangUp, PlayAudio
-from dialer.core.events import Answered, InviteSent, LegEnded, LegEvent, LegLost, LegRefused, PlayEnded, Rang
+from dialer.core.effects import Dial, Effect, HangUp
+from dialer.core.events import (
+    Answered,
+    InviteSent,
+    LegEnded,
+    LegEvent,
+    LegLost,
+    LegRefused,
+    Rang,
+    RecordEnded,
+    TalkEvent,
+)
 from dialer.core.live import NO_PLACE_RETRY_SECONDS, LiveAttempt, Timer
 from dialer.core.model import CallId, CampaignId, CampaignStatus, Disposition, LegId, Mono, Now
 from dialer.core.pacing import Pacing
-from dialer.core.playbook import Play, Step, Wait
-from dialer.core.steps import Script
+from dialer.core.talk import Hands, Talk
 
 # Timers of ended attempts (a long max_call_seconds) stay in the heap until there are so many more than of live ones.
 TIMERS_KEPT = 1000
@@ -46,6 +56,7 @@ class Attempts:
         self._live: dict[CallId, LiveAttempt] = {}
         self._numbers: set[str] = set()
         self._legs: dict[LegId, LiveAttempt] = {}
+        self._talks: dict[LegId, Talk] = {}
         self._leg_ids = count(1)
         self._timers: list[tuple[Mono, int, Timer, LiveAttempt, int]] = []
         self._timer_ids = count()
@@ -137,7 +148,7 @@ class Attempts:
             elif timer is Timer.TALK and attempt.state is State.ANSWERED:
                 self.end(attempt, Event.TALK_TIMEOUT, Why.MAX_CALL, now)
             elif timer is Timer.WAIT and attempt.state is State.ANSWERED:
-                self._step_over(attempt, key, now)
+                self._talk_on(attempt, TimeUp(key), now)
 
     def on_leg(self, event: LegEvent, now: Now) -> None:  # noqa: C901, PLR0912  one arm of the match an event
         """Something happened to a leg. News of legs that are over is ignored."""
@@ -161,20 +172,21 @@ class Attempts:
                     self._told.changes.append(AttemptAnswered(*ids, event.at, event.dialog))
                     playbook = attempt.lane.campaign.playbook
                     self._set(Mono(now.mono + playbook.max_call_seconds), Timer.TALK, attempt, event.leg)
-                    attempt.script = Script(playbook.steps)
-                    self._perform(attempt, attempt.script.begin(), now)
-            case PlayEnded():
-                self._step_over(attempt, event.token, now)
+                    talk = self._talks[event.leg] = Talk(attempt, event.leg)
+                    if talk.begin(event.at, self._hands(attempt, now)):
+                        self.end(attempt, Event.STEPS_ENDED, Why.STEPS_ENDED, now)
             case LegEnded():
-                self._leg_over(attempt)
+                self._leg_over(attempt, now)
                 self._ended(attempt, event, now)
             case LegRefused():
-                self._leg_over(attempt)
+                self._leg_over(attempt, now)
                 self._refused(attempt, event, now)
             case LegLost():
-                self._leg_over(attempt)
+                self._leg_over(attempt, now)
                 if attempt.advance(Event.LEG_LOST):
                     self._close(attempt, Verdict(Disposition.INTERRUPTED, event.reason), None, now)
+            case _:
+                self._talk_on(attempt, event, now)
 
     def end(self, attempt: LiveAttempt, event: Event, why: Why, now: Now) -> None:
         """A limit of ours or an order: CANCEL or BYE where a leg exists, at once over where none does. Late ones: nothing."""
@@ -270,24 +282,26 @@ class Attempts:
         attempt.dialed = True
         self._told.changes.append(AttemptDialed(attempt.id, campaign.id, attempt.number, event.at, event.dialog))
 
-    def _perform(self, attempt: LiveAttempt, step: Step | None, now: Now) -> None:
-        if step is None or attempt.script is None or attempt.leg is None:
+    def _hands(self, attempt: LiveAttempt, now: Now) -> Hands:
+        def alarm(token: int, seconds: float) -> None:
+            self._set(Mono(now.mono + seconds), Timer.WAIT, attempt, token)
+
+        return Hands(self._told.changes, self._told.effects, alarm)
+
+    def _talk_on(self, attempt: LiveAttempt, event: TalkEvent | TimeUp, now: Now) -> None:
+        """Something happened on an answered call. Once it is being ended, only what was recorded still matters."""
+        talk = None if attempt.leg is None else self._talks.get(attempt.leg)
+        if talk is None or not (attempt.state is State.ANSWERED or isinstance(event, RecordEnded)):
             return
-        token = attempt.script.token
-        if isinstance(step, Play):
-            self._told.effects.append(PlayAudio(attempt.leg, token, step.audio))
-        elif isinstance(step, Wait):
-            self._set(Mono(now.mono + step.seconds), Timer.WAIT, attempt, token)
-        else:
+        if talk.feed(event, now.wall, self._hands(attempt, now)):
             self.end(attempt, Event.STEPS_ENDED, Why.STEPS_ENDED, now)
 
-    def _step_over(self, attempt: LiveAttempt, token: int, now: Now) -> None:
-        if attempt.state is State.ANSWERED and attempt.script is not None:
-            self._perform(attempt, attempt.script.over(token), now)
-
-    def _leg_over(self, attempt: LiveAttempt) -> None:
+    def _leg_over(self, attempt: LiveAttempt, now: Now) -> None:
         """The one place where a channel is given back by a leg's end."""
         if attempt.leg is not None:
+            talk = self._talks.pop(attempt.leg, None)
+            if talk is not None:
+                talk.leg_over(now.wall, self._hands(attempt, now))
             del self._legs[attempt.leg]
             attempt.leg = None
             self._pacing.release(attempt.trunk)

@@ -82,6 +82,34 @@ class AttemptWithdrawn:
 
 
 @dataclass(frozen=True, slots=True)
+class StepTaken:
+    """A step of the playbook is over. `position` counts the attempt's steps from 1; `line` is its JSON in the transcript.
+
+    `result` is the JSON of all that the call has come to, where this step changed it; None: it did not.
+    """
+
+    call: CallId
+    campaign: CampaignId
+    number: int
+    at: WallMs
+    position: int
+    line: str
+    result: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContactWritten:
+    """The playbook wrote custom fields of the contact (a JSON object of texts); the others stay."""
+
+    call: CallId
+    campaign: CampaignId
+    number: int
+    at: WallMs
+    phone: str
+    custom_fields: str
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptEnded:
     """The attempt is over. `sip_status` and `q850` None where the far side sent none; `ended_by` far, us or stack."""
 
@@ -150,6 +178,8 @@ Change = (
     | AttemptRinging
     | AttemptAnswered
     | AttemptWithdrawn
+    | StepTaken
+    | ContactWritten
     | AttemptEnded
     | RecallScheduled
     | CallSnoozed

@@ -44,6 +44,7 @@ from dialer.core.model import (
 )
 from dialer.core.pacing import Interval, Pacing
 from dialer.core.recall import Ladder, next_recall
+from dialer.core.sounds import Unready
 
 # Attempts are recorded this long before they are due, so that the disk's time is not the callee's. A kill in between
 # leaves them `interrupted` though nothing left: the shorter, the fewer.
@@ -254,8 +255,11 @@ class Dispatch:
         heapq.heappush(pick.lane.snoozed_firsts if pick.first else pick.lane.recalls, (pick.due_at, pick.call))
         self._lanes.rouse(pick.lane, now)
 
-    def arm(self, pick: Pick, record: CallRecord, now: Now) -> None:
-        """Begin the attempt of a picked call, unless the call is over, or its number may not be called or is in a call."""
+    def arm(self, pick: Pick, record: CallRecord, now: Now, unready: Unready | None = None) -> None:
+        """Begin the attempt of a picked call, unless the call is over, or its number may not be called or is in a call.
+
+        `unready`: something that it will play is not at hand. It is put off, or finished where it never will be.
+        """
         lane, call = pick.lane, record.id
         if record.finished or self._attempts.get(call) is not None:
             return
@@ -270,6 +274,13 @@ class Dispatch:
             # A snoozed first attempt came back by its timer: it keeps the campaign's stagger like any other.
             heapq.heappush(lane.snoozed_firsts, (pick.due_at, call))
             self._lanes.rouse(lane, now)
+        elif unready is not None and unready.seconds is None:
+            verdict = Verdict(Disposition.EXPIRED, unready.reason)
+            self._finish(lane, call, verdict, now, attempts=record.attempts)
+        elif unready is not None and unready.seconds is not None:
+            due_at = WallMs(now.wall + round(unready.seconds * 1000))
+            snoozed = CallSnoozed(call, lane.campaign.id, record.attempts + 1, due_at, unready.reason)
+            self._told.changes.append(snoozed)
         elif self._attempts.busy(record.phone):
             due_at = WallMs(now.wall + SNOOZE_MS)
             reason = "the number is in another call"

@@ -32,4 +32,46 @@ class PlayAudio:
     audio: str
 
 
-Effect = Dial | HangUp | PlayAudio
+@dataclass(frozen=True, slots=True)
+class Speak:
+    """Say a text; its end is reported with `token`, as of audio. `voice` "": the server's own."""
+
+    leg: LegId
+    token: int
+    text: str
+    voice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beep:
+    """Play the tone after which people speak; its end is reported with `token`."""
+
+    leg: LegId
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopAudio:
+    """Stop whatever plays to the leg; its end is reported as of audio that was cut off."""
+
+    leg: LegId
+
+
+@dataclass(frozen=True, slots=True)
+class StartRecording:
+    """Write what the callee says to the recording `name`, at most `max_seconds`; its end is reported with `token`."""
+
+    leg: LegId
+    token: int
+    name: str
+    max_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StopRecording:
+    """End the leg's recording."""
+
+    leg: LegId
+
+
+Effect = Dial | HangUp | PlayAudio | Speak | Beep | StopAudio | StartRecording | StopRecording

@@ -96,12 +96,54 @@ class LegLost:
 
 @dataclass(frozen=True, slots=True)
 class PlayEnded:
-    """The audio that was started under `token` was played to its end (`complete`), or failed with `reason`."""
+    """The audio that was started under `token` was played to its end (`complete`), or not, with `reason`.
+
+    `leg_over`: because the leg was; its own end follows.
+    """
 
     leg: LegId
     token: int
     complete: bool
     reason: str = ""
+    leg_over: bool = False
 
 
-LegEvent = InviteSent | Rang | Answered | LegEnded | LegRefused | LegLost | PlayEnded
+@dataclass(frozen=True, slots=True)
+class DigitPressed:
+    """The callee pressed a key: one of 0-9, *, #, A-D (RFC 4733 or SIP INFO). Once for each time it was pressed."""
+
+    leg: LegId
+    at: WallMs
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """How loud the callee was, in frames of 20 ms up to `at`: dB below full scale, 0 the loudest, `SILENT_DB` nothing.
+
+    Told only while a recording goes on.
+    """
+
+    leg: LegId
+    at: WallMs
+    levels_db: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordEnded:
+    """The recording that was started under `token` is a file of so many seconds now; or it failed (0 s) with `reason`.
+
+    `leg_over`: the leg's end ended it; that follows.
+    """
+
+    leg: LegId
+    token: int
+    seconds: float
+    reason: str = ""
+    leg_over: bool = False
+
+
+SILENT_DB = 100
+
+TalkEvent = PlayEnded | DigitPressed | Heard | RecordEnded
+LegEvent = InviteSent | Rang | Answered | LegEnded | LegRefused | LegLost | TalkEvent

@@ -9,7 +9,6 @@ from dialer.core.events import LegEnded
 from dialer.core.lanes import Lane
 from dialer.core.model import CallId, CallRecord, LegId, Mono, WallMs
 from dialer.core.pacing import Sent
-from dialer.core.steps import Script
 
 # The pauses before technical retries, once every trunk of the playbook has refused. They use no recall.
 TECHNICAL_RETRY_SECONDS = (5.0, 15.0, 45.0)
@@ -59,7 +58,6 @@ class LiveAttempt:
     answered: bool = False
     asked: Why | None = None
     may_recall: bool = True
-    script: Script | None = None
 
     @property
     def id(self) -> CallId:

@@ -4,57 +4,20 @@ Every fault is reported with its path (`steps.2.audio`), all at once, by pydanti
 exist, which caller ids they allow) is checked by `check_against`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints, field_validator
 
 from dialer.core.hours import CallingHours
+from dialer.core.step_kinds import END, Branch, Closed, Gather, Goto, Play, Say, Step
 
 RecallDisposition = Literal["busy", "no_answer", "declined", "unreachable"]
 RECALL_ON_DEFAULT: tuple[RecallDisposition, ...] = ("busy", "no_answer", "declined", "unreachable")
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Play(_Closed):
-    """Play a WAV file from the media directory to the callee."""
-
-    do: Literal["play"]
-    audio: Annotated[
-        str,
-        StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./ -]*$", max_length=200),
-        Field(description="A file of the media directory.", json_schema_extra={"format": "audio-file"}),
-    ]
-
-    @field_validator("audio")
-    @classmethod
-    def _stays_inside(cls, value: str) -> str:
-        if ".." in value.split("/"):
-            raise ValueError("must stay inside the media directory")
-        return value
-
-
-class Wait(_Closed):
-    """Let so many seconds pass on the answered call."""
-
-    do: Literal["wait"]
-    seconds: Annotated[float, Field(gt=0, le=3600)]
-
-
-class Hangup(_Closed):
-    """End the call."""
-
-    do: Literal["hangup"]
-
-
-Step = Annotated[Play | Wait | Hangup, Field(discriminator="do")]
-
-
-class Playbook(_Closed):
+class Playbook(Closed):
     """How to call and what to say. Durations are seconds; `caller_id` None means the trunk's own."""
 
     name: Annotated[
@@ -96,12 +59,16 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What this machine offers to playbooks: each trunk's allowed caller ids (None: any), and the audio that exists."""
+    """What this machine offers to playbooks: each trunk's allowed caller ids (None: any), and the audio that exists.
+
+    `speaks`: a speech command is configured.
+    """
 
     trunks: Mapping[str, frozenset[str] | None]
     audio: frozenset[str] | None = None
     # What calls on each trunk show where the playbook does not choose.
     caller_ids: Mapping[str, str] = field(default_factory=dict)
+    speaks: bool = False
 
 
 def check_against(playbook: Playbook, machine: Machine) -> list[Fault]:
@@ -123,8 +90,50 @@ def check_against(playbook: Playbook, machine: Machine) -> list[Fault]:
         refused = playbook.calling_hours.caller_id_fault(shown) if playbook.calling_hours is not None else None
         if refused is not None:
             faults.append(Fault("caller_id", f"trunk {name!r} would show {shown!r}, but {refused}"))
-    if machine.audio is not None:
-        for i, step in enumerate(playbook.steps):
-            if isinstance(step, Play) and step.audio not in machine.audio:
-                faults.append(Fault(f"steps.{i}.audio", f"no file {step.audio!r} in the media directory"))
+    for path, sound in sounds_of(playbook.steps):
+        if isinstance(sound, Say):
+            if not machine.speaks:
+                faults.append(Fault(path, "this server cannot speak: it has no [speech] command"))
+        elif machine.audio is not None and sound.audio not in machine.audio:
+            faults.append(Fault(f"{path}.audio", f"no file {sound.audio!r} in the media directory"))
+    return faults + _flow_faults(playbook.steps)
+
+
+def sounds_of(steps: Sequence[Step]) -> Iterator[tuple[str, Play | Say]]:
+    """What is played or said anywhere in the steps, with the paths."""
+    for i, step in enumerate(steps):
+        if isinstance(step, Play | Say):
+            yield f"steps.{i}", step
+        elif isinstance(step, Gather):
+            for k, part in enumerate(step.prompt):
+                yield f"steps.{i}.prompt.{k}", part
+
+
+def _flow_faults(steps: Sequence[Step]) -> list[Fault]:
+    """Labels that stand twice, and ways that lead nowhere."""
+    faults: list[Fault] = []
+    known = {END}
+    for i, step in enumerate(steps):
+        if step.label is not None:
+            if step.label in known:
+                faults.append(Fault(f"steps.{i}.label", f"another step has the label {step.label!r} already"))
+            known.add(step.label)
+    for i, step in enumerate(steps):
+        for key, target in _ways_from(step):
+            if target not in known:
+                faults.append(Fault(f"steps.{i}.{key}", f"no step has the label {target!r}"))
     return faults
+
+
+def _ways_from(step: Step) -> Iterator[tuple[str, str]]:
+    """Each label that the step may lead to, with the key that names it."""
+    if isinstance(step, Goto):
+        yield "to", step.to
+    elif isinstance(step, Branch | Gather):
+        yield from ((f"branches.{case}", target) for case, target in step.branches.items())
+        others = (
+            {"otherwise": step.otherwise}
+            if isinstance(step, Branch)
+            else {"on_no_input": step.on_no_input, "on_invalid": step.on_invalid}
+        )
+        yield from ((key, target) for key, target in others.items() if target is not None)

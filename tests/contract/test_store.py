@@ -22,7 +22,9 @@ from dialer.core.changes import (
     CallSnoozed,
     CampaignMoved,
     Change,
+    ContactWritten,
     RecallScheduled,
+    StepTaken,
 )
 from dialer.core.model import CallId, Campaign, CampaignId, CampaignStatus, Disposition, OpenAttempt, WallMs
 from tests.support.fake_store import Counts, FakeStore
@@ -495,3 +497,26 @@ def test_a_withdrawn_attempt_is_found_as_such_after_the_process_died(world: Worl
     world.reopen()
     assert [opened.withdrawn for opened in world.store.open_attempts()] == [True, False]
     refused(world, campaign, AttemptWithdrawn(call_of(campaign), campaign.id, 2))
+
+
+# What a playbook did on a call
+
+
+def taken(c: Campaign, position: int, *, number: int = 1) -> StepTaken:
+    line = f'{{"step":{position - 1},"do":"wait","at":{T0},"ended_at":{T0 + 10}}}'
+    return StepTaken(call_of(c), c.id, number, WallMs(T0 + 10), position, line, '{"gathered":{"pin":"1"}}')
+
+
+def test_steps_are_kept_for_an_open_attempt_and_no_other(world: World) -> None:
+    c = world.add_campaign(launch_at=T0)
+    refused(world, c, taken(c, 1))
+    world.store.apply([arm(c), dial(c), taken(c, 1), taken(c, 2), end(c), finish(c)])
+    refused(world, c, taken(c, 3))
+
+
+def test_fields_that_a_playbook_writes_change_nothing_about_the_call(world: World) -> None:
+    c = world.add_campaign(launch_at=T0)
+    before = world.store.call(call_of(c)).contact
+    written = ContactWritten(call_of(c), c.id, 1, WallMs(T0), world.store.call(call_of(c)).phone, '{"asked":"yes"}')
+    world.store.apply([arm(c), dial(c), written, end(c), finish(c)])
+    assert world.store.call(call_of(c)).contact == before

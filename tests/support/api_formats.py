@@ -26,6 +26,10 @@ def register(*, trunks: list[str], audio: list[str]) -> None:
         "number-list": st.lists(phones, min_size=1, max_size=5).map("\n".join),
         "trunk": st.sampled_from(trunks),
         "audio-file": st.sampled_from(audio),
+        "template": st.sampled_from(["Hello {first_name|friend}", "Your plan is {custom_fields.plan|unknown}", "{{}}"]),
+        # No two steps may have the same label, and the one that always exists is the end.
+        "label": st.uuids(version=4).map(lambda unique: f"step-{unique}"),
+        "target": st.just("end"),
         # Nobody listens on the discard port.
         "webhook-url": st.sampled_from(["http://127.0.0.1:9/", "https://127.0.0.1:9/hook?key=1"]),
         # A cursor comes from an answer; the only one that can be made up is that of the start.

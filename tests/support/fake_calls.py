@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from dialer.core.events import (
     Answered,
+    DigitPressed,
     EndedBy,
     InviteSent,
     LegEnded,
@@ -15,6 +16,7 @@ from dialer.core.events import (
     LegRefused,
     PlayEnded,
     Rang,
+    RecordEnded,
 )
 from dialer.core.model import LegId, WallMs
 from dialer.ports import DialOrder
@@ -29,6 +31,7 @@ class FakeLeg:
     answered: bool = False
     sip_status: int = 0
     playing: list[int] = field(default_factory=list)
+    recording: int | None = None
 
 
 class FakeCallControl:
@@ -82,7 +85,9 @@ class FakeCallControl:
         if found is None:
             return
         for token in found.playing:
-            self._tell(PlayEnded(leg, token, complete=False, reason="the call ended"))
+            self._tell(PlayEnded(leg, token, complete=False, reason="the call ended", leg_over=True))
+        if found.recording is not None:
+            self._tell(RecordEnded(leg, found.recording, 1.0, leg_over=True))
         reason = "we hung up" if by is EndedBy.US else "the far side"
         self._tell(LegEnded(leg, self._now(), by, sip_status or found.sip_status, q850, reason=reason))
 
@@ -108,6 +113,37 @@ class FakeCallControl:
         if found is not None and token in found.playing:
             found.playing.remove(token)
             self._tell(PlayEnded(leg, token, complete=True))
+
+    def stop_playing(self, leg: LegId) -> None:
+        found = self.legs.get(leg)
+        while found is not None and found.playing:
+            over = PlayEnded(leg, found.playing.pop(), complete=False, reason="stopped")
+            asyncio.get_running_loop().call_soon(self._tell, over)
+
+    def record(self, leg: LegId, token: int, name: str, max_seconds: float) -> None:
+        found = self.legs.get(leg)
+        if found is None:
+            self._soon(lambda: RecordEnded(leg, token, 0.0, "the call is over", leg_over=True))
+            return
+        self.stop_recording(leg)
+        found.recording = token
+        asyncio.get_running_loop().call_later(max_seconds, self._recorded, leg, token)
+
+    def stop_recording(self, leg: LegId) -> None:
+        found = self.legs.get(leg)
+        if found is not None and found.recording is not None:
+            asyncio.get_running_loop().call_soon(self._recorded, leg, found.recording)
+
+    def _recorded(self, leg: LegId, token: int) -> None:
+        found = self.legs.get(leg)
+        if found is not None and found.recording == token:
+            found.recording = None
+            self._tell(RecordEnded(leg, token, 1.0))
+
+    def press(self, leg: LegId, digits: str) -> None:
+        """The callee presses keys."""
+        for digit in digits:
+            self._tell(DigitPressed(leg, self._now(), digit))
 
     def free_places(self) -> int:
         return self._places - len(self.legs)

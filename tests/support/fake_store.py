@@ -3,6 +3,7 @@
 It counts nothing as it goes: every count is taken from its calls when it is asked for, which makes it an oracle.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
@@ -22,7 +23,9 @@ from dialer.core.changes import (
     CallSnoozed,
     CampaignMoved,
     Change,
+    ContactWritten,
     RecallScheduled,
+    StepTaken,
 )
 from dialer.core.model import (
     AccountId,
@@ -57,6 +60,7 @@ class Counts:
 class FakeAttempt:
     record: OpenAttempt
     ended: AttemptEnded | None = None
+    lines: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -93,6 +97,7 @@ class FakeStore:
         self.forbidden: set[str] = set()
         self.refuse: str | None = None
         self.commits: list[list[Change]] = []
+        self.written: dict[str, dict[str, str]] = {}
         self._claims: list[tuple[AttemptArmed | RecallScheduled | CallSnoozed, int]] = []
         self._given: set[tuple[WallMs, CallId]] = set()
 
@@ -287,6 +292,11 @@ class FakeStore:
                 )
             case AttemptEnded():
                 attempt.ended = change
+            case StepTaken():
+                _demand(change.position == len(attempt.lines) + 1, change)
+                attempt.lines.append(change.line)
+            case ContactWritten():
+                self.written[change.phone] = {**self.written.get(change.phone, {}), **json.loads(change.custom_fields)}
             case AttemptRinging():
                 attempt.record = replace(attempt.record, dialog=change.dialog)
             case AttemptWithdrawn():

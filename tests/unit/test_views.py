@@ -259,6 +259,8 @@ def test_a_call_is_shown_with_its_attempts(world: SqliteWorld, views: Views, dat
         "recall": [30, 90.5],
         "next_attempt_at": None,
         "created_at": "1970-01-01T00:00:00.000Z",
+        "result": None,
+        "transcript": [],
         "attempts": [
             {
                 "number": 1,

@@ -1,0 +1,159 @@
+"""The steps of a playbook as they are written: one model for each `do`.
+
+A step may carry a `label`, which `goto`, `branch` and `gather` lead to; the label `end` needs no step and hangs up. A step
+comes back as it was given: keys that were left out stay out.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    field_validator,
+    model_serializer,
+)
+
+from dialer.core.templates import Template
+
+END = "end"
+
+_WORD = r"^[A-Za-z_][A-Za-z0-9_-]*$"
+Label = Annotated[str, StringConstraints(pattern=_WORD, max_length=64), Field(json_schema_extra={"format": "label"})]
+Target = Annotated[str, StringConstraints(pattern=_WORD, max_length=64), Field(json_schema_extra={"format": "target"})]
+Word = Annotated[str, StringConstraints(pattern=_WORD, max_length=64)]
+Digits = Annotated[str, StringConstraints(pattern=r"^[0-9*#A-D]+$", max_length=32)]
+AudioName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./ -]*$", max_length=200),
+    Field(description="A file of the media directory.", json_schema_extra={"format": "audio-file"}),
+]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class Closed(BaseModel):
+    """What every part of a playbook is: frozen, of exact types, and without keys that nobody knows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class StepModel(Closed):
+    """What all steps have. `label` None: nothing leads here but the step before."""
+
+    label: Label | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if name in self.model_fields_set}
+
+    @field_validator("label")
+    @classmethod
+    def _is_free(cls, value: str | None) -> str | None:
+        if value == END:
+            raise ValueError(f"{END!r} is the end of the call, which needs no step")
+        return value
+
+
+class Play(StepModel):
+    """Play a WAV file from the media directory to the callee."""
+
+    do: Literal["play"]
+    audio: AudioName
+
+    @field_validator("audio")
+    @classmethod
+    def _stays_inside(cls, value: str) -> str:
+        if ".." in value.split("/"):
+            raise ValueError("must stay inside the media directory")
+        return value
+
+
+class Say(StepModel):
+    """Say a text with fields, by the speech command. `voice` None: the server's own."""
+
+    do: Literal["say"]
+    text: Annotated[Template, Field(min_length=1)]
+    voice: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9+_./-]*$", max_length=64)] | None = None
+
+
+class Wait(StepModel):
+    """Let so many seconds pass on the answered call."""
+
+    do: Literal["wait"]
+    seconds: Seconds
+
+
+class Hangup(StepModel):
+    """End the call."""
+
+    do: Literal["hangup"]
+
+
+class Set(StepModel):
+    """Write custom fields of the contact: texts with fields, by the names of the custom fields."""
+
+    do: Literal["set"]
+    custom_fields: Annotated[dict[Word, Template], Field(min_length=1, max_length=50)]
+
+
+class Goto(StepModel):
+    """Go on at a label, at most `max_times` in one call; after that, with the next step."""
+
+    do: Literal["goto"]
+    to: Target
+    max_times: Annotated[int, Field(ge=1, le=100)] = 10
+
+
+class Branch(StepModel):
+    """Go on at the label that `branches` has for the text `on`; else at `otherwise`; without that, with the next step."""
+
+    do: Literal["branch"]
+    on: Template
+    branches: Annotated[dict[Annotated[str, StringConstraints(max_length=200)], Target], Field(max_length=100)]
+    otherwise: Target | None = None
+
+
+class Gather(StepModel):
+    """Take digits from the callee's keys.
+
+    `prompt` is played first, before each of at most `max_tries`; with `barge_in` a digit ends it. The input ends with a key
+    of `terminators`, at `max_digits` (no fewer than `min_digits`), or when so many seconds pass without a digit; the first
+    is awaited from the end of the prompt. It is good when it has `min_digits` and, where there are `branches`, is one of
+    them: then it is kept as `gathered.NAME` with the name `save_as`. After the last try without good input the call goes on
+    at `on_no_input` or `on_invalid`, or with the next step.
+    """
+
+    do: Literal["gather"]
+    prompt: Annotated[
+        list[Annotated[Play | Say, Field(discriminator="do")]], Field(max_length=10, default_factory=list)
+    ]
+    barge_in: bool = True
+    min_digits: Annotated[int, Field(ge=1, le=32)] = 1
+    max_digits: Annotated[int, Field(ge=1, le=32)] = 1
+    terminators: Annotated[str, StringConstraints(pattern=r"^[0-9*#A-D]*$", max_length=16)] = "#"
+    first_digit_seconds: Annotated[float, Field(gt=0, le=120)] = 5
+    next_digit_seconds: Annotated[float, Field(gt=0, le=60)] = 3
+    max_tries: Annotated[int, Field(ge=1, le=10)] = 1
+    save_as: Word = "digits"
+    branches: Annotated[dict[Digits, Target], Field(max_length=100, default_factory=dict)]
+    on_no_input: Target | None = None
+    on_invalid: Target | None = None
+
+
+class Record(StepModel):
+    """Record the callee as a WAV file.
+
+    After a `beep`; until `max_seconds`, a key of `terminators`, or `silence_seconds` of silence (None: silence ends
+    nothing).
+    """
+
+    do: Literal["record"]
+    beep: bool = True
+    max_seconds: Annotated[float, Field(ge=1, le=3600)] = 60
+    silence_seconds: Annotated[float, Field(ge=0.5, le=60)] | None = 3
+    terminators: Annotated[str, StringConstraints(pattern=r"^[0-9*#A-D]*$", max_length=16)] = "#"
+
+
+Step = Annotated[Play | Say | Wait | Hangup | Set | Goto | Branch | Gather | Record, Field(discriminator="do")]

@@ -1,0 +1,68 @@
+"""From the answer to the end of a call: carries what the playbook's interpreter says to the disk, the wire and the timers."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from dialer.core.acts import Act, Alarm, Finish, Note, TimeUp, WriteFields
+from dialer.core.changes import Change, ContactWritten, StepTaken
+from dialer.core.effects import Effect
+from dialer.core.events import TalkEvent
+from dialer.core.live import LiveAttempt
+from dialer.core.model import LegId, WallMs
+from dialer.core.steps import Script
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """Where a talk puts what is to be done. `alarm` is given the token and the seconds."""
+
+    changes: list[Change]
+    effects: list[Effect]
+    alarm: Callable[[int, float], None]
+
+
+class Talk:
+    """One answered attempt and its script."""
+
+    def __init__(self, attempt: LiveAttempt, leg: LegId) -> None:
+        call, playbook = attempt.call, attempt.lane.campaign.playbook
+        values = {**call.contact, "phone": call.phone}
+        self._script = Script(leg, playbook.steps, values, recording_name=attempt.sip_call_id)
+        self._attempt = attempt
+        self._steps = 0
+
+    def begin(self, at: WallMs, hands: Hands) -> bool:
+        """The answer. True when the steps are over: hang up."""
+        return self._do(self._script.begin(at), at, hands)
+
+    def feed(self, event: TalkEvent | TimeUp, at: WallMs, hands: Hands) -> bool:
+        """Something happened. True when the steps are over: hang up."""
+        return self._do(self._script.feed(event, at), at, hands)
+
+    def leg_over(self, at: WallMs, hands: Hands) -> None:
+        """The call is over, whatever the steps were at."""
+        self._do(self._script.leg_over(at), at, hands)
+
+    def _do(self, acts: Sequence[Act], at: WallMs, hands: Hands) -> bool:
+        attempt, finished = self._attempt, False
+        ids = attempt.id, attempt.lane.campaign.id, attempt.number
+        for act in acts:
+            match act:
+                case Alarm(token, seconds):
+                    hands.alarm(token, seconds)
+                case Finish():
+                    finished = True
+                case WriteFields(fields):
+                    hands.changes.append(ContactWritten(*ids, at, attempt.call.phone, _json(fields)))
+                case Note(noted_at, line, result):
+                    self._steps += 1
+                    told = None if result is None else _json(result)
+                    hands.changes.append(StepTaken(*ids, noted_at, self._steps, _json(line), told))
+                case _:
+                    hands.effects.append(act)
+        return finished
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,68 @@
+"""Carries the core's effects out: orders to the legs, sounds from the library."""
+
+from collections.abc import Callable
+
+from dialer.core.effects import (
+    Beep,
+    Dial,
+    Effect,
+    HangUp,
+    PlayAudio,
+    Speak,
+    StartRecording,
+    StopAudio,
+    StopRecording,
+)
+from dialer.core.events import LegEvent, PlayEnded
+from dialer.core.model import LegId
+from dialer.core.sounds import Sound, Spoken
+from dialer.ports import CallControl, DialOrder, SoundLibrary
+
+
+class Performer:
+    """`tell` is given, as an event of the leg, what came of a sound that could not be made. `library` None: files only."""
+
+    def __init__(self, control: CallControl, library: SoundLibrary | None, tell: Callable[[LegEvent], None]) -> None:
+        self._control = control
+        self._library = library
+        self._tell = tell
+
+    def do(self, effect: Effect) -> None:
+        """Order it. Nothing blocks, and nothing is told before this returns."""
+        match effect:
+            case Dial(leg, trunk, number, caller_id, sip_call_id):
+                self._control.dial(leg, DialOrder(trunk, number, caller_id, sip_call_id))
+            case HangUp(leg):
+                self._control.hang_up(leg)
+            case PlayAudio(leg, token, audio):
+                self._play(leg, token, audio)
+            case Speak(leg, token, text, voice):
+                self._play(leg, token, Spoken(text, voice))
+            case Beep(leg, token):
+                self._beep(leg, token)
+            case StopAudio(leg):
+                self._control.stop_playing(leg)
+            case StartRecording(leg, token, name, max_seconds):
+                self._control.record(leg, token, name, max_seconds)
+            case StopRecording(leg):
+                self._control.stop_recording(leg)
+
+    def _beep(self, leg: LegId, token: int) -> None:
+        if self._library is None:
+            self._tell(PlayEnded(leg, token, complete=False, reason="there is no sound library"))
+        else:
+            self._control.play(leg, token, self._library.beep)
+
+    def _play(self, leg: LegId, token: int, sound: Sound) -> None:
+        def ready(file: str | None, reason: str) -> None:
+            if file is not None:
+                self._control.play(leg, token, file)
+            else:
+                self._tell(PlayEnded(leg, token, complete=False, reason=reason))
+
+        if self._library is not None:
+            self._library.fetch(sound, ready)
+        elif isinstance(sound, str):
+            ready(sound, "")
+        else:
+            ready(None, "there is no sound library")
