@@ -2,7 +2,7 @@
 
 from starlette.applications import Starlette
 
-from api import calls, campaigns, contacts, do_not_call, event_stream, health, openapi, playbooks, webhooks
+from api import calls, campaigns, contacts, do_not_call, event_stream, health, openapi, playbooks, trunks, webhooks
 from api.backend import Backend
 from api.problems import unrouted
 
@@ -18,6 +18,7 @@ def create_app(backend: Backend) -> Starlette:
             *contacts.routes(backend),
             *do_not_call.routes(backend),
             *([] if events is None else [*event_stream.routes(backend, events), *webhooks.routes(backend, events)]),
+            *trunks.routes(backend),
             *health.routes(backend),
             *openapi.routes(),
         ],

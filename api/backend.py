@@ -215,7 +215,8 @@ class Events:
 class Backend:
     """Everything that `create_app` serves from.
 
-    `ready` gives the reasons why work cannot be done now (none: ready); it and `registry` are read on the event loop.
+    `ready` gives the reasons why work cannot be done now (none: ready), `trunks` a record of each trunk; they and `registry`
+    are read on the event loop.
     `machine` is what playbooks are checked against; it may look at the disk.
     `read_phone` normalizes a number and raises ValueError with the reason for one that is none. `max_body_bytes` is the
     limit of one request. `events` None: there is neither /events nor /webhook.
@@ -229,6 +230,7 @@ class Backend:
     contacts: Contacts
     do_not_call: DoNotCall
     ready: Callable[[], list[str]]
+    trunks: Callable[[], list[Record]]
     machine: Callable[[], Machine]
     read_phone: Callable[[str], str]
     registry: CollectorRegistry

@@ -8,15 +8,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from dialer.core.breaker import TrunkState
 from dialer.core.model import Disposition
-
-
-@dataclass(frozen=True, slots=True)
-class TrunkUse:
-    """Channels of a trunk: taken now, and in all."""
-
-    channels_in_use: int
-    channels: int
+from dialer.core.pacing import TrunkView
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +28,10 @@ class Outbox:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The engine at one instant. `attempts` counts attempts that ended since the process started, by disposition."""
+    """The engine at one instant. `attempts` counts attempts that ended since the process started, by disposition.
+
+    `registered` holds the trunks that are to register.
+    """
 
     attempts: Mapping[str, int] = field(default_factory=dict)
     live: int = 0
@@ -42,7 +39,8 @@ class Snapshot:
     database_writable: bool = True
     workers: int = 0
     free_places: int = 0
-    trunks: Mapping[str, TrunkUse] = field(default_factory=dict)
+    trunks: Mapping[str, TrunkView] = field(default_factory=dict)
+    registered: Mapping[str, bool] = field(default_factory=dict)
     outbox: Outbox = Outbox()
 
 
@@ -65,14 +63,27 @@ class _Engine(Collector):
             ("dialer_sip_free_places", "Further legs that the SIP workers can carry now", now.free_places),
         ):
             yield GaugeMetricFamily(name, documentation, value)
-        in_use = GaugeMetricFamily("dialer_trunk_channels_in_use", "Channels in use", labels=["trunk"])
-        limits = GaugeMetricFamily("dialer_trunk_channels", "Channels of the trunk", labels=["trunk"])
-        for name, trunk in now.trunks.items():
-            in_use.add_metric([name], trunk.channels_in_use)
-            limits.add_metric([name], trunk.channels)
-        yield in_use
-        yield limits
+        yield from _trunks(now)
         yield from _events(now.outbox)
+
+
+def _trunks(now: Snapshot) -> Iterator[Metric]:
+    in_use = GaugeMetricFamily("dialer_trunk_channels_in_use", "Channels in use", labels=["trunk"])
+    limits = GaugeMetricFamily("dialer_trunk_channels", "Channels of the trunk", labels=["trunk"])
+    rate = GaugeMetricFamily(
+        "dialer_trunk_calls_per_second", "INVITEs a second that the trunk is given at most now", labels=["trunk"]
+    )
+    states = GaugeMetricFamily("dialer_trunk_state", "1 for the state that the trunk is in", labels=["trunk", "state"])
+    for name, trunk in now.trunks.items():
+        in_use.add_metric([name], trunk.channels_in_use)
+        limits.add_metric([name], trunk.channels)
+        rate.add_metric([name], trunk.calls_per_second_now)
+        for state in TrunkState:
+            states.add_metric([name, state], int(trunk.state is state))
+    registered = GaugeMetricFamily("dialer_trunk_registered", "1 while the registrar has accepted us", labels=["trunk"])
+    for name, accepted in now.registered.items():
+        registered.add_metric([name], int(accepted))
+    yield from (in_use, limits, rate, states, registered)
 
 
 def _events(outbox: Outbox) -> Iterator[Metric]:

@@ -287,6 +287,13 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/webhook/{id}", "Events", "One webhook", {OK: ("Its record.", _json(schemas.Webhook))}),
     Operation("DELETE", "/webhook/{id}", "Events", "Deliver no more to it", {GONE: ("Deleted.", {})}),
     Operation(
+        "GET",
+        "/trunk",
+        "Trunks",
+        "The server's trunks and how they stand",
+        {OK: ("All of them.", _json(schemas.Page[schemas.Trunk]))},
+    ),
+    Operation(
         "GET", "/healthz", "Health", "200 while the process lives", {OK: ("It lives.", _json(schemas.Alive))}, open=True
     ),
     Operation(

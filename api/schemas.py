@@ -8,6 +8,7 @@ from typing import Annotated, Any, Generic, Literal, NotRequired, TypeVar
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
+from dialer.core.breaker import TrunkState
 from dialer.core.contact import ContactFields
 from dialer.core.explain import Rule
 from dialer.core.model import CampaignStatus, Disposition
@@ -294,6 +295,34 @@ class NewWebhook(Webhook):
     """The same with the secret that signs, shown this once."""
 
     secret: str
+
+
+@with_config(_EXACT)
+class TrunkFailure(TypedDict):
+    """The latest thing that a trunk did wrong."""
+
+    at: Time
+    reason: str
+
+
+@with_config(_EXACT)
+class Trunk(TypedDict):
+    """A trunk. `probing`: it was down, and is tried with OPTIONS or one call at a time.
+
+    `usable`: calls may be given to it. `calls_per_second_now` is less than `calls_per_second` while it is overloaded. `fault`
+    is what stands in the way on this side.
+    """
+
+    name: str
+    state: TrunkState
+    usable: bool
+    channels: Count
+    channels_in_use: Count
+    calls_per_second: Annotated[float, Field(gt=0)]
+    calls_per_second_now: Annotated[float, Field(gt=0)]
+    registration: Literal["registered", "not registered"] | None
+    fault: str | None
+    last_failure: TrunkFailure | None
 
 
 @with_config(_EXACT)

@@ -14,10 +14,10 @@ import httpx
 from config.settings import Settings
 from dialer.machine import audio_files
 from dialer.ports import StoreUnavailable
-from dialer.trunk_probe import NoAnswer, probe
 from scheduler import migrations
 from sip.facts import StackUnusable
 from sip.facts import probe as probe_build
+from sip.options import NoAnswer, probe
 from sip.plan import PlanImpossible, PoolPlan, plan_pool
 from sip.trunk import Target, UnfitForSip
 

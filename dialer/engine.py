@@ -10,15 +10,19 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import structlog
 
+from dialer.core.breaker import TrunkState
 from dialer.core.changes import AttemptEnded, CampaignMoved, Change
 from dialer.core.dispatch import ARM_AHEAD_SECONDS, Dispatch, Limits
+from dialer.core.effects import AskTrunk, TrunkMoved
 from dialer.core.events import LegEvent
 from dialer.core.explain import Hold, Rule
 from dialer.core.model import CallId, CallRecord, Campaign, CampaignId, CampaignStatus, Mono, Now, Trunk, WallMs
+from dialer.core.pacing import TrunkView
 from dialer.core.sounds import Unready
 from dialer.performer import Performer
 from dialer.ports import CallControl, Clock, SoundLibrary, Store, StoredCampaign, StoreUnavailable
@@ -53,14 +57,14 @@ GOODBYE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """For readiness and metrics. `store_fault` is None while the disk accepts writes.
+    """For readiness, metrics and operators. `store_fault` is None while the disk accepts writes.
 
     `attempts` counts those that ended since the start, by disposition.
     """
 
     live: int
     talking: int
-    channels: dict[str, tuple[int, int]]
+    trunks: tuple[TrunkView, ...]
     store_fault: str | None
     draining: bool
     attempts: Mapping[str, int]
@@ -131,7 +135,7 @@ class Engine:
         return EngineState(
             self._dispatch.live,
             self._dispatch.talking,
-            self._dispatch.pacing.channels(),
+            tuple(self._dispatch.pacing.views(self._now())),
             self._store_fault,
             self._draining,
             self._ended,
@@ -263,6 +267,17 @@ class Engine:
             self._turn()
             return
         # A channel may be free again, or a ring timer be set: look soon, but once for all events of this turn.
+        self._arm_timer(now)
+
+    def _options_ended(self, trunk: str, reason: str | None) -> None:
+        if self._started:
+            self._or_fail(lambda: self._hear_trunk(trunk, reason))
+
+    def _hear_trunk(self, trunk: str, reason: str | None) -> None:
+        now = self._now()
+        self._dispatch.options_ended(trunk, reason, now)
+        self._carry_out()
+        self._gather(now)
         self._arm_timer(now)
 
     def _on_timer(self) -> None:
@@ -409,7 +424,14 @@ class Engine:
 
     def _carry_out(self) -> None:
         for effect in self._dispatch.take_effects():
-            self._performer.do(effect)
+            match effect:
+                case AskTrunk(trunk):
+                    self._control.ask(trunk, partial(self._options_ended, trunk))
+                case TrunkMoved(trunk, state, reason):
+                    tell = log.warning if state is TrunkState.DOWN else log.info
+                    tell(f"a trunk is {state}", trunk=trunk, **({"reason": reason} if reason else {}))
+                case _:
+                    self._performer.do(effect)
 
     def _arm_timer(self, now: Now, *, soon: bool = False) -> None:
         at = now.mono if soon else self._next_turn(now)

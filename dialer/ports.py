@@ -87,6 +87,13 @@ class CallControl(Protocol):
         """End the leg's recording. Nothing where none goes on."""
         ...
 
+    def ask(self, trunk: str, ended: Callable[[str | None], None]) -> None:
+        """Send the trunk an OPTIONS. `ended` is called once, later, on the event loop's thread.
+
+        With None when the trunk has answered, whatever it said but 408 and 503; else with the reason.
+        """
+        ...
+
     def free_places(self) -> int:
         """How many more legs the workers that are up can carry now."""
         ...

@@ -20,11 +20,12 @@ from typing import Any
 import structlog
 
 from api.app import create_app
-from api.backend import Backend
-from api.metrics import Snapshot, TrunkUse, make_registry
+from api.backend import Backend, Record
+from api.metrics import Snapshot, make_registry
 from api.server import HttpServer, serve_http
 from config.sections import TrunkSettings
 from config.settings import Settings
+from dialer.condition import not_ready, snapshot, trunk_records
 from dialer.control import EngineControl
 from dialer.core.dispatch import Limits
 from dialer.core.intake import IntakeRules
@@ -211,6 +212,7 @@ class Service:
             contacts=Contacts(database, clock),
             do_not_call=DoNotCall(database, clock),
             ready=self._ready,
+            trunks=self._trunks,
             machine=lambda: machine_of(settings),
             read_phone=_phone_reader(rules.phone),
             registry=make_registry(self._snapshot),
@@ -255,28 +257,15 @@ class Service:
     def _ready(self) -> list[str]:
         if self._engine is None or self._stopping.is_set():
             return ["the server is stopping"]
-        reasons = list(self._pool.state().problems)
-        if not self._settings.trunks:
-            reasons.append("no trunk is configured")
-        fault = self._engine.state.store_fault
-        if fault is not None:
-            reasons.append(f"the database refuses: {fault}")
-        return reasons
+        return not_ready(self._engine.state, self._pool.state())
+
+    def _trunks(self) -> list[Record]:
+        return [] if self._engine is None else trunk_records(self._engine.state, self._pool.state())
 
     def _snapshot(self) -> Snapshot:
         if self._engine is None:
             return Snapshot()
-        state = self._engine.state
-        return Snapshot(
-            attempts=state.attempts,
-            live=state.live,
-            talking=state.talking,
-            database_writable=state.store_fault is None,
-            workers=self._pool.state().workers_up,
-            free_places=self._pool.state().free_places,
-            trunks={name: TrunkUse(taken, channels) for name, (taken, channels) in state.channels.items()},
-            outbox=self._outlets.state(),
-        )
+        return snapshot(self._engine.state, self._pool.state(), self._outlets.state())
 
 
 def _phone_reader(rules: PhoneRules) -> Callable[[str], str]:

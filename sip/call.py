@@ -178,6 +178,11 @@ class Leg(pj.Call):  # type: ignore[misc]
         return None
 
     @property
+    def unheard(self) -> bool:
+        """Whether nothing has come back yet, not even a 100."""
+        return self._sip_status == 0 and self.end is None
+
+    @property
     def hung_up(self) -> bool:
         """Whether `hang_up` was called."""
         return self._hung_up_at is not None

@@ -9,7 +9,7 @@ from typing import Final
 
 import pjsua2 as pj
 
-from dialer.core.events import EndedBy, LegEnded, LegEvent, LegRefused, PlayEnded, RecordEnded
+from dialer.core.events import EndedBy, LegEnded, LegEvent, LegRefused, NoReply, PlayEnded, RecordEnded
 from dialer.core.model import LegId
 from sip.call import Leg, wall_ms
 from sip.endpoint import Endpoint
@@ -25,6 +25,7 @@ PJ_ETOOMANY: Final = 70_010
 # place counts as free at once, unless many are leaving: then in this share of the thread's time.
 SWEEP_IN_PASSING_SECONDS: Final = 0.001
 SWEEP_SHARE: Final = 0.05
+SILENCE_SECONDS: Final = 4.0  # over UDP an INVITE was sent at 0, 0.5, 1.5 and 3.5 s by then (RFC 3261 17.1.1.2)
 
 
 class Legs:
@@ -43,6 +44,7 @@ class Legs:
         self._noted: deque[Leg] = deque()
         self._dying: dict[LegId, LegEnded] = {}  # over, but for a recording that is not whole yet
         self._next_sweep = 0.0
+        self._unheard: deque[tuple[float, LegId]] = deque()  # by the time at which their silence is told
         self.dialed = 0
         self.accepting = True
 
@@ -83,6 +85,7 @@ class Legs:
             leg.let_go()
             return
         self._legs[order.leg] = leg
+        self._unheard.append((time.monotonic() + SILENCE_SECONDS, order.leg))
 
     def _refuse(self, leg: LegId, reason: str, *, transient: bool) -> None:
         self._report(LegRefused(leg, wall_ms(), reason, transient))
@@ -164,9 +167,20 @@ class Legs:
             self._report(PlayEnded(played, token, complete=True))
         for dead in [leg for leg in self._dying if not self._tapes.is_closing(leg)]:
             self._bury(self._legs[dead], self._dying.pop(dead))
+        if self._unheard and time.monotonic() >= self._unheard[0][0]:
+            self._tell_silence()
         if self._leaving and time.monotonic() >= self._next_sweep:
             self._sweep()
         self._refuse_strangers()
+
+    def _tell_silence(self) -> None:
+        now = time.monotonic()
+        while self._unheard and self._unheard[0][0] <= now:
+            # By its id: the object must not outlive its burial.
+            _, leg = self._unheard.popleft()
+            found = self._legs.get(leg)
+            if found is not None and found.unheard:
+                self._report(NoReply(leg, wall_ms()))
 
     def _sweep(self) -> None:
         began = time.monotonic()

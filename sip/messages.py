@@ -24,6 +24,7 @@ from dialer.core.events import (
     LegEvent,
     LegLost,
     LegRefused,
+    NoReply,
     PlayEnded,
     Rang,
     RecordEnded,
@@ -267,6 +268,6 @@ def _record_reader(kind: type) -> _Reader:
 _KINDS: Final[tuple[type, ...]] = (
     *(Begin, SetTrunk, Dial, HangUp, Play, StopPlaying, Record, StopRecording, Ping, Retire),
     *(Pong, RegistrationChanged, TrunkFailed, Failed),
-    *(InviteSent, Rang, Answered, LegEnded, LegRefused, LegLost, PlayEnded, DigitPressed, Heard, RecordEnded),
+    *(InviteSent, NoReply, Rang, Answered, LegEnded, LegRefused, LegLost, PlayEnded, DigitPressed, Heard, RecordEnded),
 )
 _READERS: Final[dict[str, _Reader]] = {kind.__name__: _record_reader(kind) for kind in _KINDS}

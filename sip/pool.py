@@ -37,6 +37,7 @@ from sip.messages import (
     StopRecording,
     TrunkFailed,
 )
+from sip.options import why_not
 from sip.orphans import end_orphans
 from sip.plan import plan_pool
 from sip.process import WorkerProcess
@@ -55,13 +56,15 @@ FAREWELL_SECONDS: Final = 40.0  # 64*T1 for a dead peer, the worker's own linger
 class PoolState:
     """For readiness and metrics. `problems` is empty when new calls can be carried on every trunk.
 
-    `registered` holds the trunks that are to register, and whether the registrar has accepted.
+    `registered` holds the trunks that are to register, and whether the registrar has accepted. `trunk_faults` are those of
+    the problems that concern one trunk, by its name.
     """
 
     workers_up: int
     workers_planned: int
     free_places: int
     registered: dict[str, bool]
+    trunk_faults: dict[str, str]
     problems: tuple[str, ...]
 
 
@@ -108,6 +111,7 @@ class WorkerPool:
         self._state_changed: Callable[[], None] = lambda: None
         self._first_news = asyncio.Event()
         self._resolving: asyncio.Task[None] | None = None
+        self._asking: set[asyncio.Task[None]] = set()
         self._stopping = False
 
     # Life
@@ -149,8 +153,8 @@ class WorkerPool:
         A second call shortens the first one's drain to its own. When it returns every leg has had its last event.
         """
         self._stopping = True
-        if self._resolving is not None:
-            self._resolving.cancel()
+        for task in filter(None, (self._resolving, *self._asking)):
+            task.cancel()
         if self._supervisor is not None:
             await self._supervisor.stop(drain_seconds, FAREWELL_SECONDS)
         for leg in list(self._untraced):
@@ -276,6 +280,16 @@ class WorkerPool:
             worker.send(order)
         return worker is not None
 
+    def ask(self, trunk: str, ended: Callable[[str | None], None]) -> None:
+        """See CallControl. The request leaves from this process: a worker that is stuck must not make a trunk look dead."""
+
+        async def ask() -> None:
+            ended(await why_not(self._targets[trunk], self._bind_host))
+
+        task = asyncio.create_task(ask())
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
     def free_places(self) -> int:
         """See CallControl."""
         return self._supervisor.free_places() if self._supervisor else 0
@@ -354,9 +368,10 @@ class WorkerPool:
         """How the floor stands now."""
         supervisor = self._supervisor
         up = len(supervisor.up()) if supervisor else 0
-        problems = list(self._unresolved.values())
-        problems += [f"trunk {name}: {reason}" for name, reason in self._failed_trunks.items()]
-        problems += [f"trunk {name} is not registered" for name, well in self._registered.items() if not well]
+        faults = {name: f"trunk {name} is not registered" for name, well in self._registered.items() if not well}
+        faults |= {name: f"trunk {name}: {reason}" for name, reason in self._failed_trunks.items()}
+        faults |= self._unresolved
+        problems = list(faults.values())
         if not up:
             problems.append("no SIP worker is up" + (f": {supervisor.last_fault}" if supervisor else ""))
         return PoolState(
@@ -364,6 +379,7 @@ class WorkerPool:
             workers_planned=supervisor.plan.workers if supervisor else 0,
             free_places=self.free_places(),
             registered=dict(self._registered),
+            trunk_faults=faults,
             problems=tuple(problems),
         )
 

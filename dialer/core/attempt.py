@@ -19,7 +19,8 @@ DIALING   the INVITE was ordered; the far side moves it, or the ring timer.
 RINGING   a 18x came. Nothing may send a second INVITE for this attempt from here on.
 ANSWERED  CONFIRMED was seen; the playbook's end, a limit or the far side moves it.
 ENDING    we sent CANCEL or BYE; only the leg's real end moves it, and the channel stays taken until then.
-WAITING   a trunk refused without reaching the callee; no leg, no channel; the technical retry's time moves it.
+WAITING   a trunk refused without reaching the callee; no leg, no channel; the technical retry's time moves it. Or the trunk
+          says that the number does not exist, and is doubted: what its other calls come to moves it.
 ENDED     final. Late news of its legs is ignored.
 
 Each (state, event) pair has one of three answers: it moves; it is late and ignored, listed by name; it is illegal, raises
@@ -42,7 +43,7 @@ class State(StrEnum):
 
 
 class Event(StrEnum):
-    """What can happen to an attempt. The first four are ours, the next six the leg's, the rest limits and orders."""
+    """What can happen to an attempt. The first four are ours, the next six the leg's, then limits, and the end of a doubt."""
 
     FIRE = "fire"
     RETRY = "retry"
@@ -57,6 +58,7 @@ class Event(StrEnum):
     RING_TIMEOUT = "ring_timeout"
     TALK_TIMEOUT = "talk_timeout"
     STEPS_ENDED = "steps_ended"
+    BELIEVED = "believed"
 
 
 class IllegalTransition(Exception):
@@ -116,6 +118,7 @@ MOVES: dict[tuple[State, Event], State] = {
     (State.ENDING, Event.LEG_REFUSED_TRUNK): State.WAITING,
     (State.ENDING, Event.LEG_LOST): State.ENDED,
     (State.WAITING, Event.RETRY): State.ARMED,
+    (State.WAITING, Event.BELIEVED): State.ENDED,
     (State.WAITING, Event.CANCEL): State.ENDED,
     (State.WAITING, Event.DRAIN): State.ENDED,
 }

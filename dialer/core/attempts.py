@@ -8,16 +8,20 @@ from itertools import count
 
 from dialer.core.acts import TimeUp
 from dialer.core.attempt import Event, State
+from dialer.core.breaker import TrunkState
 from dialer.core.changes import AttemptAnswered, AttemptDialed, AttemptRetried, AttemptRinging, Change
 from dialer.core.disposition import Verdict, Why, classify
-from dialer.core.effects import Dial, Effect, HangUp
+from dialer.core.doubts import LOOK_AGAIN_SECONDS, Doubt
+from dialer.core.effects import Dial, Effect, HangUp, TrunkMoved
 from dialer.core.events import (
     Answered,
+    EndedBy,
     InviteSent,
     LegEnded,
     LegEvent,
     LegLost,
     LegRefused,
+    NoReply,
     Rang,
     RecordEnded,
     TalkEvent,
@@ -26,6 +30,7 @@ from dialer.core.live import NO_PLACE_RETRY_SECONDS, LiveAttempt, Timer
 from dialer.core.model import CallId, CampaignId, CampaignStatus, Disposition, LegId, Mono, Now
 from dialer.core.pacing import Pacing
 from dialer.core.talk import Hands, Talk
+from dialer.core.throttle import OVERLOADED
 
 # Timers of ended attempts (a long max_call_seconds) stay in the heap until there are so many more than of live ones.
 TIMERS_KEPT = 1000
@@ -61,6 +66,8 @@ class Attempts:
         self._timers: list[tuple[Mono, int, Timer, LiveAttempt, int]] = []
         self._timer_ids = count()
         self._retries: dict[str, deque[LiveAttempt]] = {}
+        self._doubts: dict[CallId, Doubt] = {}
+        self._states: dict[str, tuple[TrunkState, bool]] = {}
         self._parked: dict[CampaignId, list[LiveAttempt]] = {}
         self._unstored: list[LiveAttempt] = []
 
@@ -143,6 +150,10 @@ class Attempts:
                 self._queue_retry(attempt)
             elif timer is Timer.UNHEARD:
                 self.on_leg(LegLost(LegId(key), now.wall, "the process died"), now)
+            elif timer is Timer.DOUBT and attempt.id in self._doubts and key == attempt.invites:
+                self._settle(self._doubts[attempt.id], now)
+                if attempt.id in self._doubts:
+                    self._set(Mono(now.mono + LOOK_AGAIN_SECONDS), Timer.DOUBT, attempt, key)
             elif timer is Timer.RING and attempt.state in {State.DIALING, State.RINGING} and key == attempt.leg:
                 self.end(attempt, Event.RING_TIMEOUT, Why.RING_TIMEOUT, now)
             elif timer is Timer.TALK and attempt.state is State.ANSWERED:
@@ -162,11 +173,16 @@ class Attempts:
                     attempt.sent.seen(Mono(min(now.mono, now.mono_of(event.at))))
                 if attempt.advance(Event.SENT):
                     self._dialed(attempt, event)
+            case NoReply():
+                self._pacing.breaker(attempt.trunk).silent(event.leg, now)
+                self.trunk_learned(attempt.trunk, now)
             case Rang():
+                self._reached(attempt, event.leg, now)
                 attempt.rang = True
                 if attempt.advance(Event.RANG):
                     self._told.changes.append(AttemptRinging(*ids, event.at, event.dialog))
             case Answered():
+                self._reached(attempt, event.leg, now)
                 if attempt.advance(Event.CONFIRMED):
                     attempt.answered = True
                     self._told.changes.append(AttemptAnswered(*ids, event.at, event.dialog))
@@ -176,10 +192,8 @@ class Attempts:
                     if talk.begin(event.at, self._hands(attempt, now)):
                         self.end(attempt, Event.STEPS_ENDED, Why.STEPS_ENDED, now)
             case LegEnded():
-                self._leg_over(attempt, now)
                 self._ended(attempt, event, now)
             case LegRefused():
-                self._leg_over(attempt, now)
                 self._refused(attempt, event, now)
             case LegLost():
                 self._leg_over(attempt, now)
@@ -195,6 +209,7 @@ class Attempts:
             return
         if before in {State.ARMED, State.WAITING}:
             if before is State.ARMED:
+                self._pacing.breaker(attempt.trunk).given_back()
                 self._pacing.release(attempt.trunk)
             self._close(attempt, Verdict(_WITHOUT_LEG.get(why, Disposition.INTERRUPTED), why.value), None, now)
             return
@@ -220,11 +235,36 @@ class Attempts:
                     continue
                 self._arm_retry(attempt, admission.at, now)
 
+    def trunk_learned(self, trunk: str, now: Now) -> None:
+        """What was heard of the trunk may have changed its state: tell it, and look at all that waits because of it."""
+        for doubt in [doubt for doubt in self._doubts.values() if doubt.trunk == trunk]:
+            self._settle(doubt, now)
+        breaker = self._pacing.breaker(trunk)
+        before, after = self._states.get(trunk, (TrunkState.UP, True)), (breaker.state, breaker.usable)
+        if before == after:
+            return
+        self._states[trunk] = after
+        if before[0] is not breaker.state:
+            down = breaker.state is TrunkState.DOWN and breaker.last_failure
+            self._told.effects.append(TrunkMoved(trunk, breaker.state, down.reason if down else ""))
+        waiting = [attempt for queue in self._retries.values() for attempt in queue]
+        self._retries.clear()
+        for attempt in waiting:
+            self._queue_retry(attempt)
+
+    def _usable(self, trunk: str) -> bool:
+        return self._pacing.breaker(trunk).usable
+
+    def _reached(self, attempt: LiveAttempt, leg: LegId, now: Now) -> None:
+        self._pacing.breaker(attempt.trunk).reached(leg, now)
+        self.trunk_learned(attempt.trunk, now)
+
     def _queue_retry(self, attempt: LiveAttempt) -> None:
-        """The pause is over: it goes when the trunk has a channel. A paused campaign's waits for the campaign."""
+        """The pause is over: it goes when a trunk has a channel. A paused campaign's waits for the campaign."""
         if attempt.lane.status is CampaignStatus.PAUSED:
             self._parked.setdefault(attempt.lane.campaign.id, []).append(attempt)
         elif attempt.state is State.WAITING:
+            attempt.avoid_dead_trunk(self._usable)
             self._retries.setdefault(attempt.trunk, deque()).append(attempt)
 
     def _arm_retry(self, attempt: LiveAttempt, fire_at: Mono, now: Now) -> None:
@@ -268,6 +308,7 @@ class Attempts:
         attempt.advance(Event.FIRE)
         leg = LegId(next(self._leg_ids))
         attempt.leg = leg
+        attempt.departure = self._pacing.breaker(attempt.trunk).departed(leg, attempt.call.phone, now.mono)
         self._legs[leg] = attempt
         playbook = attempt.lane.campaign.playbook
         self._told.effects.append(
@@ -299,6 +340,7 @@ class Attempts:
     def _leg_over(self, attempt: LiveAttempt, now: Now) -> None:
         """The one place where a channel is given back by a leg's end."""
         if attempt.leg is not None:
+            self._pacing.breaker(attempt.trunk).over(attempt.leg)
             talk = self._talks.pop(attempt.leg, None)
             if talk is not None:
                 talk.leg_over(now.wall, self._hands(attempt, now))
@@ -307,28 +349,73 @@ class Attempts:
             self._pacing.release(attempt.trunk)
 
     def _ended(self, attempt: LiveAttempt, event: LegEnded, now: Now) -> None:
-        invite = attempt.next_invite(event) if attempt.may_recall else None
-        if invite is None:
-            if attempt.advance(Event.LEG_ENDED):
-                self._close(attempt, classify(attempt.evidence(event)), event, now)
+        trunk = attempt.trunk
+        verdict = classify(attempt.evidence(event), self._pacing.trunk(trunk).dispositions)
+        self._learn(attempt, event, verdict, now)
+        self._leg_over(attempt, now)
+        if verdict.disposition is Disposition.INVALID_NUMBER and attempt.may_recall and not attempt.rang:
+            doubt = Doubt(attempt, trunk, verdict, event, now.mono)
+            believed = doubt.settled(self._pacing, now.mono)
+            if believed is None:
+                self._stand_by(attempt)
+                self._doubts[attempt.id] = doubt
+                self._set(Mono(now.mono + LOOK_AGAIN_SECONDS), Timer.DOUBT, attempt, attempt.invites)
+                return
+            verdict = doubt.outcome(believed=believed)
+        invite = attempt.next_invite(verdict, event.retry_after_s, self._usable) if attempt.may_recall else None
+        if invite is not None:
+            attempt.trunk, pause = invite
+            self._stand_by(attempt)
+            self._set(Mono(now.mono + pause), Timer.RETRY, attempt, attempt.invites)
+        elif attempt.advance(Event.LEG_ENDED):
+            self._close(attempt, verdict, event, now)
+        self.trunk_learned(trunk, now)
+
+    def _learn(self, attempt: LiveAttempt, end: LegEnded, verdict: Verdict, now: Now) -> None:
+        """Tell the trunk's breaker what its leg came to, unless we ended it ourselves and learned nothing."""
+        if attempt.rang or attempt.leg is None:
+            return  # it has reached somebody, and that was told
+        breaker = self._pacing.breaker(attempt.trunk)
+        if verdict.disposition in {Disposition.TRUNK_FAILURE, Disposition.INVALID_NUMBER}:
+            breaker.refused(
+                attempt.leg, now, verdict.reason, sip_status=end.sip_status, retry_after_s=end.retry_after_s
+            )
+            if end.sip_status in OVERLOADED:
+                self._pacing.throttle(attempt.trunk).overloaded(attempt.call.phone, now.mono)
+        elif end.by is EndedBy.FAR and attempt.asked is None:
+            breaker.reached(attempt.leg, now)
+
+    def _settle(self, doubt: Doubt, now: Now) -> None:
+        """Decide a doubt, if it can be decided by now."""
+        believed, attempt = doubt.settled(self._pacing, now.mono), doubt.attempt
+        if believed is None:
             return
-        attempt.trunk, pause = invite
-        self._wait_for_retry(attempt, pause, now)
+        del self._doubts[attempt.id]
+        verdict = doubt.outcome(believed=believed)
+        invite = attempt.next_invite(verdict, doubt.end.retry_after_s, self._usable)
+        if invite is not None:
+            attempt.trunk, pause = invite
+            self._set(Mono(now.mono + pause), Timer.RETRY, attempt, attempt.invites)
+        elif attempt.advance(Event.BELIEVED):
+            self._close(attempt, verdict, doubt.end, now)
 
     def _refused(self, attempt: LiveAttempt, event: LegRefused, now: Now) -> None:
         """Nothing went to the wire: a place that is missing for the moment counts as nothing, else it is the trunk's fault."""
         if event.transient and attempt.asked is None:
-            self._wait_for_retry(attempt, NO_PLACE_RETRY_SECONDS, now)
+            self._leg_over(attempt, now)
+            self._stand_by(attempt)
+            self._set(Mono(now.mono + NO_PLACE_RETRY_SECONDS), Timer.RETRY, attempt, attempt.invites)
             return
         self._ended(attempt, event.as_end(), now)
 
-    def _wait_for_retry(self, attempt: LiveAttempt, pause: float, now: Now) -> None:
+    def _stand_by(self, attempt: LiveAttempt) -> None:
+        """The leg is over and the attempt is not: it waits for a technical retry, or for what its trunk's word is worth."""
         attempt.advance(Event.LEG_REFUSED_TRUNK)
         attempt.asked = None
         attempt.invites += 1
-        self._set(Mono(now.mono + pause), Timer.RETRY, attempt, attempt.invites)
 
     def _close(self, attempt: LiveAttempt, verdict: Verdict, end: LegEnded | None, now: Now) -> None:
         del self._live[attempt.id]
+        self._doubts.pop(attempt.id, None)
         self._numbers.discard(attempt.call.phone)
         self._closed(attempt, verdict, end, now)

@@ -23,7 +23,7 @@ from dialer.core.changes import (
     RecallScheduled,
 )
 from dialer.core.disposition import Verdict, Why
-from dialer.core.effects import Effect
+from dialer.core.effects import AskTrunk, Effect
 from dialer.core.events import EndedBy, LegEnded, LegEvent
 from dialer.core.explain import Hold, explain
 from dialer.core.gate import Later, Never
@@ -116,7 +116,7 @@ class Dispatch:
 
     def next_wake(self, now: Now, *, dialing: bool = True) -> Mono | None:
         """When to come back; None when only an event can change anything. `dialing` False: no new INVITE is wanted."""
-        times = [self._attempts.next_timer()]
+        times = [self._attempts.next_timer(), self._pacing.next_poll()]
         if dialing:
             ahead = (self._lanes.next_wake(now, self._pacing), self._attempts.next_retry(now))
             times += [Mono(at - ARM_AHEAD_SECONDS) for at in ahead if at is not None]
@@ -289,8 +289,16 @@ class Dispatch:
             self._begin(pick, record, now)
 
     def poll(self, now: Now) -> None:
-        """Carry out everything whose time has come: INVITEs, ring timeouts, limits, waits."""
+        """Carry out everything whose time has come: INVITEs, ring timeouts, limits, waits, questions to trunks."""
+        for trunk in self._pacing.poll(now):
+            self._told.effects.append(AskTrunk(trunk))
+            self._attempts.trunk_learned(trunk, now)
         self._attempts.poll(now)
+
+    def options_ended(self, trunk: str, reason: str | None, now: Now) -> None:
+        """An OPTIONS was answered (None), or why it was not."""
+        self._pacing.breaker(trunk).options_ended(now, reason)
+        self._attempts.trunk_learned(trunk, now)
 
     def on_leg(self, event: LegEvent, now: Now) -> None:
         """Something happened to a leg. News of legs that are over is ignored."""

@@ -3,6 +3,7 @@
 The far side's behaviour is data: every combination has a verdict, and none raises.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -50,6 +51,7 @@ class Verdict:
     another_invite: bool = False
 
 
+NO_OVERRIDES: Mapping[int, Disposition] = {}
 BUSY = frozenset({486, 600})
 DECLINED = frozenset({603})
 INVALID = frozenset({404, 410, 484, 604})
@@ -74,8 +76,10 @@ def _phrase(seen: Evidence) -> str:
     return words if seen.q850 is None else f"{words} (Q.850 cause {seen.q850})"
 
 
-def classify(seen: Evidence) -> Verdict:
-    """The disposition of a leg that has ended.
+def classify(seen: Evidence, overrides: Mapping[int, Disposition] = NO_OVERRIDES) -> Verdict:
+    """The disposition of a leg that has ended. `overrides` is the trunk's own reading of final statuses.
+
+    An override stands above the table and above Q.850; what is not the far side's refusal it does not touch.
 
     >>> classify(Evidence(486, EndedBy.FAR, rang=True)).disposition
     <Disposition.BUSY: 'busy'>
@@ -85,33 +89,38 @@ def classify(seen: Evidence) -> Verdict:
     True
     >>> classify(Evidence(503, EndedBy.FAR, rang=True)).another_invite
     False
+    >>> classify(Evidence(480, EndedBy.FAR), {480: Disposition.NO_ANSWER}).disposition
+    <Disposition.NO_ANSWER: 'no_answer'>
     """
     if seen.answered:
         return Verdict(Disposition.ANSWERED, seen.asked.value if seen.asked else "the callee hung up")
     if seen.asked is not None:
-        return _ended_by_us(seen, seen.asked)
+        return _ended_by_us(seen, seen.asked, overrides)
     if seen.by is not EndedBy.FAR:
         # Once anything came back (a 100 or a 18x) the callee may have been reached: no second INVITE.
         reason = seen.phrase or "no reply"
         return Verdict(Disposition.TRUNK_FAILURE, reason, another_invite=seen.sip_status == 0 and not seen.rang)
-    return _refused_by_far(seen)
+    return _refused_by_far(seen, overrides)
 
 
-def _ended_by_us(seen: Evidence, asked: Why) -> Verdict:
+def _ended_by_us(seen: Evidence, asked: Why, overrides: Mapping[int, Disposition]) -> Verdict:
     if asked is Why.RING_TIMEOUT:
         if seen.sip_status == 0 and not seen.rang:
             return Verdict(Disposition.TRUNK_FAILURE, "no reply at all within the ring timeout", another_invite=True)
         if not seen.rang and seen.sip_status >= 300 and seen.sip_status != 487:
             # The refusal crossed our CANCEL: it is the far side's own word.
-            return _refused_by_far(seen)
+            return _refused_by_far(seen, overrides)
         return Verdict(Disposition.NO_ANSWER, "ring timeout")
     if asked is Why.CANCELLED:
         return Verdict(Disposition.CANCELLED, "cancelled")
     return Verdict(Disposition.INTERRUPTED, asked.value)
 
 
-def _refused_by_far(seen: Evidence) -> Verdict:  # noqa: PLR0911
+def _refused_by_far(seen: Evidence, overrides: Mapping[int, Disposition]) -> Verdict:  # noqa: PLR0911
     status = seen.sip_status
+    if status >= 300 and status in overrides:
+        word = overrides[status]
+        return Verdict(word, _phrase(seen), another_invite=word is Disposition.TRUNK_FAILURE and not seen.rang)
     if seen.q850 in Q850_INVALID:
         return Verdict(Disposition.INVALID_NUMBER, _phrase(seen))
     if seen.q850 in Q850_CALLEE and status in VAGUE and not (seen.rang and status == 480):

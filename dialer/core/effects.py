@@ -1,7 +1,8 @@
-"""What the engine is asked to do on the wire, once the changes that were told with it are on disk."""
+"""What the engine is asked to do on the wire, and to tell its operator, once the changes that were told with it are on disk."""
 
 from dataclasses import dataclass
 
+from dialer.core.breaker import TrunkState
 from dialer.core.model import LegId
 
 
@@ -74,4 +75,20 @@ class StopRecording:
     leg: LegId
 
 
-Effect = Dial | HangUp | PlayAudio | Speak | Beep | StopAudio | StartRecording | StopRecording
+@dataclass(frozen=True, slots=True)
+class AskTrunk:
+    """Send an OPTIONS to the trunk; how it ends is told to `Dispatch.options_ended`."""
+
+    trunk: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkMoved:
+    """The trunk's state has changed, for `reason` ("" unless it is down)."""
+
+    trunk: str
+    state: TrunkState
+    reason: str
+
+
+Effect = Dial | HangUp | PlayAudio | Speak | Beep | StopAudio | StartRecording | StopRecording | AskTrunk | TrunkMoved

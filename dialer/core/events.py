@@ -24,6 +24,14 @@ class InviteSent:
 
 
 @dataclass(frozen=True, slots=True)
+class NoReply:
+    """The INVITE left some seconds ago, was repeated since, and nothing at all came back. The leg goes on."""
+
+    leg: LegId
+    at: WallMs
+
+
+@dataclass(frozen=True, slots=True)
 class Rang:
     """The first 18x (180 to 189) arrived; `early_media` when it brought a session description."""
 
@@ -146,4 +154,4 @@ class RecordEnded:
 SILENT_DB = 100
 
 TalkEvent = PlayEnded | DigitPressed | Heard | RecordEnded
-LegEvent = InviteSent | Rang | Answered | LegEnded | LegRefused | LegLost | TalkEvent
+LegEvent = InviteSent | NoReply | Rang | Answered | LegEnded | LegRefused | LegLost | TalkEvent

@@ -29,6 +29,7 @@ class Rule(StrEnum):
     NUMBER_BUSY = "number_busy"
     STAGGER = "stagger"
     CHANNELS = "channels"
+    TRUNK_DOWN = "trunk_down"
     CPS = "calls_per_second"
     TURN = "turn"
     SERVER = "server"
@@ -106,6 +107,9 @@ def _no_room(record: CallRecord, lane: Lane, attempts: Attempts, pacing: Pacing,
     if attempts.busy(record.phone):
         return Hold(Rule.NUMBER_BUSY, "the number is in another call")
     admission = pacing.next_dial_time(lane.route, now.mono)
+    if admission is None and not any(pacing.breaker(name).usable for name in lane.route):
+        failures = [f"{name}: {failed.reason}" for name in lane.route if (failed := pacing.breaker(name).last_failure)]
+        return Hold(Rule.TRUNK_DOWN, "the playbook's trunks are down (" + "; ".join(failures) + ")")
     if admission is None:
         return Hold(Rule.CHANNELS, "no channel is free, on the playbook's trunks or on this server")
     if record.attempts == 0 and lane.stagger.earliest() > now.mono:

@@ -1,10 +1,11 @@
 """An attempt under way: what is known of it until it ends."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from dialer.core.attempt import Event, State, advance
-from dialer.core.disposition import Evidence, Why, classify
+from dialer.core.disposition import Evidence, Verdict, Why
 from dialer.core.events import LegEnded
 from dialer.core.lanes import Lane
 from dialer.core.model import CallId, CallRecord, LegId, Mono, WallMs
@@ -27,6 +28,7 @@ class Timer(StrEnum):
     TALK = "talk"
     WAIT = "wait"
     UNHEARD = "unheard"
+    DOUBT = "doubt"
 
 
 @dataclass(slots=True, eq=False)
@@ -34,7 +36,8 @@ class LiveAttempt:
     """Mutable, owned by `Dispatch`. `trunk_index` is the trunk of the route in use; `rounds` technical retries were spent;
     `retry_after_s` is the longest wait that a trunk has asked for in this round.
 
-    `anchor` is what the recall ladder counts from. `stored`: its latest INVITE is on disk and may leave.
+    `anchor` is what the recall ladder counts from. `stored`: its latest INVITE is on disk and may leave. `departure` is that
+    INVITE's place in the order in which the trunk's INVITEs left.
     """
 
     call: CallRecord
@@ -52,6 +55,7 @@ class LiveAttempt:
     invites: int = 1
     stored: bool = False
     leg: LegId | None = None
+    departure: int = 0
     sent: Sent | None = None
     dialed: bool = False
     rang: bool = False
@@ -89,19 +93,30 @@ class LiveAttempt:
             phrase=end.reason,
         )
 
-    def next_invite(self, end: LegEnded) -> tuple[str, float] | None:
+    def avoid_dead_trunk(self, usable: Callable[[str], bool]) -> None:
+        """Where the trunk is not usable now, take the first of the route that is; none: it is waited for."""
+        if not usable(self.trunk):
+            for index, name in enumerate(self.lane.route):
+                if usable(name):
+                    self.trunk_index, self.trunk = index, name
+                    return
+
+    def next_invite(
+        self, verdict: Verdict, retry_after_s: float | None, usable: Callable[[str], bool]
+    ) -> tuple[str, float] | None:
         """The trunk and the pause in seconds of the technical retry after this refusal; None: no (further) one.
 
-        The playbook's next trunk follows at once. When all have refused, the round begins again after 5, 15 and 45 s,
-        or after Retry-After where that is longer.
+        The playbook's next trunk follows at once; those that are not `usable` are passed over. When all have refused, the
+        round begins again after 5, 15 and 45 s, or after Retry-After where that is longer.
         """
-        if not classify(self.evidence(end)).another_invite:
+        if not verdict.another_invite:
             return None
         route = self.lane.route
-        self.retry_after_s = max(self.retry_after_s, end.retry_after_s or 0)
-        if self.trunk_index + 1 < len(route):
-            self.trunk_index += 1
-            return route[self.trunk_index], 0.0
+        self.retry_after_s = max(self.retry_after_s, retry_after_s or 0)
+        for index in range(self.trunk_index + 1, len(route)):
+            if usable(route[index]):
+                self.trunk_index = index
+                return route[index], 0.0
         if self.rounds >= len(TECHNICAL_RETRY_SECONDS) or self.retry_after_s > RETRY_AFTER_MAX_SECONDS:
             return None
         pause = max(TECHNICAL_RETRY_SECONDS[self.rounds], self.retry_after_s)

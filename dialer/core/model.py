@@ -4,6 +4,7 @@ Clocks. `WallMs` is Unix time in whole milliseconds, UTC: what is stored and sho
 steps: what paces. They are different types on purpose; only `Now`, read once for each turn of the loop, relates them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NewType
@@ -63,12 +64,18 @@ class Disposition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trunk:
-    """A SIP connection with limits. `max_concurrent_calls` is its channels; `caller_id` what calls show by default."""
+    """A SIP connection with limits. `max_concurrent_calls` is its channels; `caller_id` what calls show by default.
+
+    `options_interval_seconds` is how often it is asked whether it is there; 0: only while it is down. `dispositions` holds
+    what final SIP statuses mean on this trunk, where that differs from the table in `dialer.core.disposition`.
+    """
 
     name: str
     max_concurrent_calls: int
     calls_per_second: float
     caller_id: str = ""
+    options_interval_seconds: float = 0.0
+    dispositions: Mapping[int, Disposition] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

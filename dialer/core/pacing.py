@@ -1,4 +1,4 @@
-"""How fast INVITEs may leave: CPS and channels of each trunk, channels of the machine, stagger of a campaign.
+"""How fast INVITEs may leave, and where: CPS, channels and state of each trunk, channels of the machine, stagger.
 
 Everything is in monotonic seconds. A plan reserves (`take`); what then really happened corrects it (`Sent.left`), so that
 a turn of the loop that came late never lets two INVITEs come closer together on the wire than their limits allow.
@@ -12,7 +12,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dialer.core.model import Mono, Trunk
+from dialer.core.breaker import Breaker, Failure, TrunkState
+from dialer.core.model import Mono, Now, Trunk
+from dialer.core.throttle import Throttle
 
 # How much of a late turn may be caught up by the next INVITE. Without it `last + interval` loses the rate (9 % at 1,000 a
 # second); with much of it gaps on the wire get visibly shorter than the stagger. The share is for short intervals, and has
@@ -103,8 +105,13 @@ class Rate:
     """Calls per second of a trunk: evenly spaced, and never more than that many in any sliding second."""
 
     def __init__(self, per_second: float) -> None:
-        self._interval = Interval(1 / per_second)
+        self._full_interval = 1 / per_second
+        self._interval = Interval(self._full_interval)
         self._window: deque[Sent] = deque(maxlen=max(1, int(per_second)))
+
+    def slow_to(self, share: float) -> None:
+        """From now on only this part of the calls per second; 1: all of them."""
+        self._interval.seconds = self._full_interval / share
 
     def earliest(self) -> Mono:
         """The first time at which an INVITE keeps both rules."""
@@ -126,16 +133,36 @@ class Rate:
 
 
 class _Line:
-    """A trunk's state: its rate, and how many of its channels are taken."""
+    """A trunk's state: its rate, its health, and how many of its channels are taken."""
 
     def __init__(self, trunk: Trunk) -> None:
         self.trunk = trunk
         self.rate = Rate(trunk.calls_per_second)
+        self.throttle = Throttle()
+        self.breaker = Breaker(trunk.max_concurrent_calls, trunk.options_interval_seconds)
         self.taken = 0
 
     @property
     def full(self) -> bool:
         return self.taken >= self.trunk.max_concurrent_calls
+
+    def earliest(self, now: Mono) -> Mono:
+        self.rate.slow_to(self.throttle.share(now))
+        return Mono(max(now, self.rate.earliest()))
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkView:
+    """A trunk at one instant, for people. `usable`: a call may be given to it, if only to try."""
+
+    name: str
+    state: TrunkState
+    usable: bool
+    channels_in_use: int
+    channels: int
+    calls_per_second: float
+    calls_per_second_now: float
+    last_failure: Failure | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +194,38 @@ class Pacing:
         """The trunk of this name. Raises KeyError."""
         return self._lines[name].trunk
 
+    def breaker(self, name: str) -> Breaker:
+        """The health of the trunk of this name. Raises KeyError."""
+        return self._lines[name].breaker
+
+    def throttle(self, name: str) -> Throttle:
+        """What the trunk of this name takes of its CPS. Raises KeyError."""
+        return self._lines[name].throttle
+
+    def poll(self, now: Now) -> list[str]:
+        """The trunks that an OPTIONS is to be sent to now."""
+        return [name for name, line in self._lines.items() if line.breaker.poll(now)]
+
+    def next_poll(self) -> Mono | None:
+        """When `poll` has something to do; None: not before something happens."""
+        return min((at for line in self._lines.values() if (at := line.breaker.next_poll()) is not None), default=None)
+
+    def views(self, now: Now) -> list[TrunkView]:
+        """All trunks, as they stand."""
+        return [
+            TrunkView(
+                name,
+                line.breaker.state,
+                line.breaker.usable,
+                line.taken,
+                line.trunk.max_concurrent_calls,
+                line.trunk.calls_per_second,
+                round(line.trunk.calls_per_second * line.throttle.share(now.mono), 3),
+                line.breaker.last_failure,
+            )
+            for name, line in self._lines.items()
+        ]
+
     def hold_until(self, at: Mono) -> None:
         """No INVITE on any trunk before `at`: what a process before this one sent is not known exactly."""
         for line in self._lines.values():
@@ -175,15 +234,16 @@ class Pacing:
     def next_dial_time(self, route: Sequence[str], now: Mono) -> Admission | None:
         """The first trunk of `route` with a free channel, and when its CPS allows the next INVITE (`now` or later).
 
-        None: no channel is free, on the route or on the machine; only a release can help. A trunk that is full is passed
-        over for the next in order of preference; one whose CPS is used up for the moment is waited for.
+        None: no channel is free, on the route or on the machine, or no trunk of the route may be used; only an event can
+        help. A trunk that is full or down is passed over for the next in order of preference; one whose CPS is used up for
+        the moment is waited for.
         """
         if self._taken >= self._max:
             return None
         for name in route:
             line = self._lines.get(name)
-            if line is not None and not line.full:
-                return Admission(name, Mono(max(now, line.rate.earliest())))
+            if line is not None and not line.full and line.breaker.admits:
+                return Admission(name, line.earliest(now))
         return None
 
     def take(self, trunk: str, at: Mono) -> Sent:
@@ -193,6 +253,7 @@ class Pacing:
             raise ValueError(f"no free channel on trunk {trunk!r}")
         sent = Sent(at)
         line.rate.take(sent)
+        line.breaker.reserve()
         line.taken += 1
         self._taken += 1
         return sent

@@ -1,5 +1,6 @@
 """What every `CallControl` promises: the one that tests script, and the worker pool against the lab."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -139,3 +140,13 @@ async def test_every_free_place_can_be_dialed_into_and_comes_back(kind: str, tmp
             await events.over(leg)
         control.dial(LegId(100), order(BUSY))
         assert isinstance(await events.over(LegId(100)), LegEnded)
+
+
+@kinds
+@async_test
+async def test_a_trunk_that_is_asked_answers_and_not_before_ask_has_returned(kind: str, tmp_path: Path) -> None:
+    async with control_of(kind, tmp_path) as (control, _):
+        answered: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        control.ask("far", answered.set_result)
+        assert not answered.done()
+        assert await asyncio.wait_for(answered, 10) is None

@@ -10,10 +10,10 @@ import pytest
 from config.settings import Settings
 from dialer import check
 from dialer.check import Finding, Grade, examine
-from dialer.trunk_probe import NoAnswer, probe
 from scheduler.migrations import migrate
 from sip.facts import BuildFacts, StackUnusable
 from sip.lab import Lab
+from sip.options import NoAnswer, probe
 from sip.trunk import Target
 from tests.support.dialer_process import free_port
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from dialer.core.events import Answered, EndedBy, LegEnded, LegRefused, Rang
+from dialer.core.events import Answered, EndedBy, LegEnded, LegRefused, NoReply, Rang
 from dialer.core.model import LegId
 from sip.lab import Lab
 from sip.lab.guard import Auth
@@ -237,3 +237,35 @@ async def test_a_far_side_that_wants_to_move_the_call_is_declined() -> None:
         pool.hang_up(ONE)
         far.reply(await far.request("BYE"), 200)
         await events.over(ONE)
+
+
+@async_test
+async def test_a_leg_that_nothing_answers_is_told_after_four_seconds_and_one_that_got_a_100_is_not() -> None:
+    async with FarEnd() as far, pool_to(trunk_to(far.port)) as (pool, events):
+        pool.dial(ONE, order())
+        pool.dial(LegId(2), order("+34600000002"))
+        first = await far.request("INVITE")
+        second = await far.request("INVITE")
+        heard = LegId(1 if first.uri.startswith("sip:+34600000001") else 2)
+        far.reply(first, 100)
+        silent = LegId(3 - heard)
+        await events.wait(NoReply, silent)
+        assert "NoReply" not in events.kinds(heard)
+        far.reply(first, 486)
+        far.reply(second, 486)
+        for leg in (heard, silent):
+            assert isinstance(await events.over(leg), LegEnded)
+
+
+@pytest.mark.parametrize(("status", "usable"), [(200, True), (404, True), (503, False), (408, False)])
+@async_test
+async def test_a_trunk_is_asked_by_options_and_any_status_but_503_and_408_is_an_answer(
+    status: int, usable: bool
+) -> None:
+    async with FarEnd() as far, pool_to(trunk_to(far.port)) as (pool, _):
+        told: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        pool.ask("far", told.set_result)
+        far.reply(await far.request("OPTIONS"), status)
+        reason = await asyncio.wait_for(told, 10)
+        assert (reason is None) == usable
+        assert usable or str(status) in (reason or "")

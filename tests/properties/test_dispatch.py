@@ -150,6 +150,10 @@ class DispatchAgainstTheJudge(RuleBasedStateMachine):
     def restart(self) -> None:
         self.rig.drain_and_restart()
 
+    @rule(answered=st.booleans())
+    def trunks_answer_options_or_do_not(self, answered: bool) -> None:
+        self.rig.options_reason = None if answered else "no answer to OPTIONS"
+
     @rule(works=st.booleans())
     def the_disk_refuses_or_works(self, works: bool) -> None:
         self.rig.store.refuse = None if works else "disk full"

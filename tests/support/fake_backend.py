@@ -11,9 +11,11 @@ from typing import IO, Any, Literal
 
 from api.backend import Backend, Events, Page, Record, Verdict
 from api.feed import Feed, Keeping
-from api.metrics import Snapshot, TrunkUse, make_registry
+from api.metrics import Snapshot, make_registry
+from dialer.core.breaker import TrunkState
 from dialer.core.explain import Hold, Rule
 from dialer.core.intake import Form
+from dialer.core.pacing import TrunkView
 from dialer.core.phone import PhoneRules, normalize
 from dialer.core.playbook import Machine, Playbook
 
@@ -23,6 +25,8 @@ CAMPAIGN = "11111111-1111-4111-8111-111111111111"
 CALL = "22222222-2222-4222-8222-222222222222"
 NOBODYS = "99999999-9999-4999-8999-999999999999"
 MAX_BODY_BYTES = 4 << 20
+
+PBX = TrunkView("pbx", TrunkState.PROBING, True, 2, 30, 5.0, 2.5, None)
 
 
 @dataclass
@@ -71,7 +75,7 @@ class Fakes:
 
     def backend(self) -> Backend:
         snapshot = Snapshot(
-            {"answered": 3}, live=2, talking=1, workers=4, free_places=30, trunks={"pbx": TrunkUse(2, 30)}
+            {"answered": 3}, live=2, talking=1, workers=4, free_places=30, trunks={"pbx": PBX}, registered={"pbx": True}
         )
         return Backend(
             accounts=_Accounts(self),
@@ -82,6 +86,7 @@ class Fakes:
             contacts=_Contacts(self),
             do_not_call=_DoNotCall(self),
             ready=lambda: self.reasons,
+            trunks=lambda: [{"name": "pbx"}],
             machine=lambda: Machine({"pbx": frozenset({"+34910000000"})}, frozenset({"hello.wav"})),
             read_phone=lambda text: normalize(text, PhoneRules(internal=re.compile("[0-9]{3}"))),
             registry=make_registry(lambda: snapshot),

@@ -42,6 +42,7 @@ class FakeCallControl:
     ) -> None:
         self.legs: dict[LegId, FakeLeg] = {}
         self.dialed: list[DialOrder] = []
+        self.asked: list[str] = []
         self._places, self._trunks, self._audio = places, trunks, audio or {}
         self._receive: Callable[[LegEvent], None] = lambda _: None
 
@@ -144,6 +145,11 @@ class FakeCallControl:
         """The callee presses keys."""
         for digit in digits:
             self._tell(DigitPressed(leg, self._now(), digit))
+
+    def ask(self, trunk: str, ended: Callable[[str | None], None]) -> None:
+        self.asked.append(trunk)
+        reason = None if trunk in self._trunks else f"there is no trunk {trunk}"
+        asyncio.get_running_loop().call_soon(ended, reason)
 
     def free_places(self) -> int:
         return self._places - len(self.legs)

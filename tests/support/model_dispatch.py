@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+from dialer.core.breaker import TrunkState
 from dialer.core.changes import (
     AttemptAnswered,
     AttemptArmed,
@@ -22,10 +23,21 @@ from dialer.core.changes import (
     RecallScheduled,
 )
 from dialer.core.dispatch import ARM_AHEAD_SECONDS, Dispatch, Limits
-from dialer.core.effects import Dial, HangUp, PlayAudio
-from dialer.core.events import Answered, EndedBy, InviteSent, LegEnded, LegEvent, LegLost, LegRefused, PlayEnded, Rang
-from dialer.core.model import CallId, Campaign, CampaignId, CampaignStatus, Disposition, LegId, Trunk, WallMs
-from dialer.core.pacing import TOLERANCE_SECONDS, TOLERANCE_SHARE
+from dialer.core.effects import AskTrunk, Dial, HangUp, PlayAudio
+from dialer.core.events import (
+    Answered,
+    EndedBy,
+    InviteSent,
+    LegEnded,
+    LegEvent,
+    LegLost,
+    LegRefused,
+    NoReply,
+    PlayEnded,
+    Rang,
+)
+from dialer.core.model import CallId, Campaign, CampaignId, CampaignStatus, Disposition, LegId, Mono, Trunk, WallMs
+from dialer.core.pacing import TOLERANCE_SECONDS, TOLERANCE_SHARE, Pacing
 from dialer.ports import StoreUnavailable
 from tests.support.clock import FakeClock
 from tests.support.fake_store import FakeStore
@@ -43,6 +55,9 @@ FINAL = {
     (480, False): Disposition.UNREACHABLE,
     (480, True): Disposition.NO_ANSWER,
 }
+DOUBTED = frozenset(
+    {Disposition.INVALID_NUMBER, Disposition.TRUNK_FAILURE, Disposition.CANCELLED, Disposition.INTERRUPTED}
+)
 INSTANT = 1e-6
 
 
@@ -72,7 +87,8 @@ class Leg:
 class Line:
     """What the judge knows of a call's attempt under way. `invite` is the one on disk that may leave.
 
-    `retry` is the trunk and the time of the technical retry that follows, if one does; `verdict` the only word for it.
+    `retry` is the trunk and the time of the technical retry that follows, if one does; `verdict` the only words for it.
+    `doubted`: its trunk says that the number does not exist, and it may take some time before that is believed, or retried.
     """
 
     number: int
@@ -83,8 +99,11 @@ class Line:
     trunk: str
     rounds: int = 0
     retry: tuple[str, float] | None = None
+    retry_since: float = 0.0
+    doubted: bool = False
+    detoured: bool = False
     retry_after: int = 0
-    verdict: Disposition | None = None
+    verdict: frozenset[Disposition] | None = None
     rang: bool = False
     answered: bool = False
     lost: bool = False
@@ -116,6 +135,9 @@ class Judge:
     stepped_back_at: float = float("-inf")
     booted_at: float = float("-inf")
     unsure_at: float = float("-inf")
+    down_at: dict[str, float] = field(default_factory=dict)
+    verdicts_known: bool = True
+    pacing: Callable[[], Pacing] = lambda: Pacing((), 0)
     _decided: dict[tuple[CallId, int], float] = field(default_factory=dict)
     _ended: dict[CallId, tuple[AttemptEnded, Line]] = field(default_factory=dict)
 
@@ -160,9 +182,13 @@ class Judge:
                 status = self.status[self.campaign_of(change.call).id]
                 assert status is CampaignStatus.RUNNING, "a technical retry of a campaign that does not dial"
                 assert line.retry is not None
-                assert change.trunk == line.retry[0], "a technical retry on another trunk than the route says"
+                if self._detoured(change.call, line):
+                    # A trunk may have been passed over, and the round have ended there with all that was asked for.
+                    line.retry_after, line.detoured = 0, True
+                else:
+                    assert change.trunk == line.retry[0], "a technical retry on another trunk than the route says"
                 assert self._decided[change.call, change.number] >= line.retry[1] - ARM_AHEAD_SECONDS - INSTANT
-                line.trunk, line.retry = change.trunk, None
+                line.trunk, line.retry, line.doubted = change.trunk, None, False
                 assert self._leg_of(change.call) is None, "a technical retry beside a leg"
                 assert not line.rang, "a technical retry for a phone that rang"
                 assert not line.answered
@@ -216,7 +242,7 @@ class Judge:
         assert self._leg_of(change.call) is None, "an attempt ended before its leg"
         assert (change.disposition is Disposition.ANSWERED) == (line.answered and not line.lost)
         assert not line.lost or change.disposition is Disposition.INTERRUPTED
-        assert line.verdict in {None, change.disposition}
+        assert not self.verdicts_known or line.verdict is None or change.disposition in line.verdict
         self._ended[change.call] = change, line
 
     def _recall_due(self, change: AttemptEnded, line: Line) -> set[WallMs]:
@@ -326,11 +352,15 @@ class Judge:
             self._expect_retry(leg, line, event)
             line.verdict = None
             if isinstance(event, LegEnded) and not leg.answered and not leg.hung_up:
-                line.verdict = FINAL.get((event.sip_status, leg.rang))
+                word = FINAL.get((event.sip_status, leg.rang))
+                line.verdict = None if word is None else frozenset({word})
+            if isinstance(event, LegEnded) and event.sip_status == 404 and not leg.rang and not leg.answered:
+                line.doubted = True
+                line.verdict = None if leg.hung_up else DOUBTED
 
     def _expect_retry(self, leg: Leg, line: Line, event: LegEnded | LegRefused) -> None:
         """Where and when a technical retry would follow, if one does."""
-        now = self.clock.mono
+        now = line.retry_since = self.clock.mono
         if isinstance(event, LegRefused) and event.transient and not leg.hung_up:
             line.retry = line.trunk, now + 0.5
             return
@@ -393,7 +423,7 @@ class Judge:
 
     def quiet(self, trunk: str) -> bool:
         """Nothing about the rate of this trunk can stand in the way of an INVITE."""
-        interval = 1 / self.trunks[trunk].calls_per_second
+        interval = 1 / self.trunks[trunk].calls_per_second / self.pacing().throttle(trunk).share(Mono(self.clock.mono))
         past = max([self.booted_at, self.unsure_at, *self.departures[trunk][-1:]])
         return trunk not in self.armed.values() and self.clock.mono > past + max(1.1, interval + 0.1)
 
@@ -431,15 +461,39 @@ class Judge:
         return behind
 
     def _retry_waits(self, call: CallId, line: Line) -> bool:
-        if line.retry is None or call in self.armed or call in self.unheard or self._leg_of(call) is not None:
+        if (
+            line.retry is None
+            or line.doubted
+            or call in self.armed
+            or call in self.unheard
+            or self._leg_of(call) is not None
+        ):
             return False
         trunk, at = line.retry
+        if line.detoured or self._detoured(call, line):
+            return False
         return self.clock.mono > at + 0.001 and trunk in self._free() and self.quiet(trunk)
+
+    def _detoured(self, call: CallId, line: Line) -> bool:
+        """Whether a trunk of the route was down since it was decided what follows: then that may be something else."""
+        route = self.campaign_of(call).playbook.trunks
+        return any(self.down_at.get(trunk, float("-inf")) >= line.retry_since for trunk in route)
 
     def _free(self) -> set[str]:
         taken = [leg.trunk for leg in self.legs.values()] + list(self.armed.values())
         taken += [trunk for trunk, _ in self.unheard.values()]
-        return {name for name, trunk in self.trunks.items() if taken.count(name) < trunk.max_concurrent_calls}
+        return {
+            name
+            for name, trunk in self.trunks.items()
+            # What the breaker has to say is its own tests' matter.
+            if taken.count(name) < trunk.max_concurrent_calls and self.pacing().breaker(name).admits
+        }
+
+    def look_at_trunks(self) -> None:
+        """Remember which are not up: their calls may go another way, or wait."""
+        for name in self.trunks:
+            if self.pacing().breaker(name).state is not TrunkState.UP:
+                self.down_at[name] = self.clock.mono
 
     def _waits(self, call: CallId, busy: set[str]) -> bool:
         row = self.store.calls[call]
@@ -474,7 +528,10 @@ class Rig:
         self._known_offset = 0.0
         self._tried_at = 0.0
         self._ordered = False
+        self._asked: list[str] = []
+        self.options_reason: str | None = None
         self.dispatch = Dispatch(trunks, self.limits, self.clock.now())
+        self.judge.pacing = lambda: self.dispatch.pacing
 
     # Orders
 
@@ -536,6 +593,10 @@ class Rig:
         self._commit()
         self.dispatch.poll(self.clock.now())
         self._carry_out()
+        while self._asked:
+            self.dispatch.options_ended(self._asked.pop(), self.options_reason, self.clock.now())
+            self._carry_out()
+        self.judge.look_at_trunks()
 
     def next_turn(self) -> float | None:
         """When the engine would come back."""
@@ -581,6 +642,7 @@ class Rig:
         self.dispatch.on_leg(event, self.clock.now())
         self._carry_out()
         self._gather()
+        self.judge.look_at_trunks()
 
     def happen(self, leg: Leg, what: str) -> None:
         """Let the far side of `leg` do `what` (one of `possible`)."""
@@ -589,6 +651,8 @@ class Rig:
         match what.split():
             case ["sent"]:
                 self.news(InviteSent(id_, leg.dialed_at, "dialog"))
+            case ["unheard"]:
+                self.news(NoReply(id_, at))
             case ["rang"]:
                 self.news(Rang(id_, at, 180, dialog="dialog"))
             case ["answered"]:
@@ -622,7 +686,7 @@ class Rig:
             after += ["final 487", "final 487"]
         if leg.rang:
             return [*after, "bye", "silence 180"]
-        return [*after, "silence 0", "silence 100"]
+        return [*after, "silence 0", "silence 100", "unheard"]
 
     # Faults
 
@@ -674,7 +738,7 @@ class Rig:
     def run_to_the_end(self, seed: int, patience: int = 4000) -> None:
         """Let everything happen that is under way or due; every call must come to its final state."""
         dice = Random(seed)
-        self.store.refuse = None
+        self.store.refuse = self.options_reason = None
         self.turn()
         for held in list(self.store.campaigns.values()):
             if held.status is CampaignStatus.PAUSED:
@@ -741,3 +805,5 @@ class Rig:
                     self.judge.hung_up(leg, ordered=self._ordered)
                 case PlayAudio(leg, token, _):
                     self.judge.legs[leg].playing = token
+                case AskTrunk(trunk):
+                    self._asked.append(trunk)

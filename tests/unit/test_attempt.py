@@ -20,6 +20,7 @@ leg_lost           -         ended     ended     ended     ended     -         l
 ring_timeout       -         ending    ending    late      late      late      late
 talk_timeout       -         -         -         ending    late      -         late
 steps_ended        -         -         -         ending    late      -         late
+believed           -         -         -         -         -         ended     late
 """
 
 

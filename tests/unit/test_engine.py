@@ -357,10 +357,10 @@ async def test_an_invite_that_nobody_could_record_keeps_its_channel_and_number_f
     bench.calls.legs.clear()
     bench.store.reopen()
     bench.start()
-    assert bench.engine.state.channels == {"pbx": (1, 20)}
+    assert bench.engine.state.trunks[0].channels_in_use == 1
     await bench.until(lambda: not bench.store.open_attempts(), 1.1)
     assert 0.99 <= bench.clock.mono - left < 1.1
-    assert bench.engine.state.channels == {"pbx": (0, 20)}
+    assert bench.engine.state.trunks[0].channels_in_use == 0
     await bench.until(lambda: len(bench.dialed) == 2, 2)
 
 

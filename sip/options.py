@@ -52,6 +52,19 @@ async def probe(target: Target, bind_host: str, deadline_seconds: float = DEADLI
     return Sighting(way.address, answer.status, answer.reason, agent, (time.monotonic() - began) * 1000)
 
 
+async def why_not(target: Target, bind_host: str) -> str | None:
+    """None when the trunk answers OPTIONS, else why it cannot be used.
+
+    Any status is an answer, 404 and 405 too: somebody speaks SIP there. But 503 says that it is out of service (RFC 3261
+    21.5.4), and 408 that a proxy found nobody behind it.
+    """
+    try:
+        seen = await probe(target, bind_host)
+    except NoAnswer as fault:
+        return str(fault)
+    return f"OPTIONS was answered with {seen.status} {seen.phrase}" if seen.status in {408, 503} else None
+
+
 class _Listener(asyncio.DatagramProtocol):
     def __init__(self, call_id: str) -> None:
         self.call_id = call_id

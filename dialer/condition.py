@@ -1,0 +1,68 @@
+"""How the server stands: what it tells monitors, Prometheus and operators, from the engine, the SIP floor and the outbox."""
+
+from typing import Any
+
+from api.metrics import Outbox, Snapshot
+from dialer.core.breaker import TrunkState
+from dialer.core.pacing import TrunkView
+from dialer.core.timetable import show_time
+from dialer.engine import EngineState
+from sip.pool import PoolState
+
+
+def not_ready(engine: EngineState, pool: PoolState) -> list[str]:
+    """Why work cannot be done now; empty when the database is writable, a worker is up and a trunk is usable."""
+    reasons = [problem for problem in pool.problems if problem not in pool.trunk_faults.values()]
+    if not any(view.usable and view.name not in pool.trunk_faults for view in engine.trunks):
+        reasons += pool.trunk_faults.values()
+        reasons += [f"trunk {view.name} is {view.state}{_because(view)}" for view in engine.trunks if not view.usable]
+        if not engine.trunks:
+            reasons.append("no trunk is configured")
+    if engine.store_fault is not None:
+        reasons.append(f"the database refuses: {engine.store_fault}")
+    return reasons
+
+
+def _because(view: TrunkView) -> str:
+    return f": {view.last_failure.reason}" if view.last_failure is not None else ""
+
+
+def trunk_records(engine: EngineState, pool: PoolState) -> list[dict[str, Any]]:
+    """Every trunk as `GET /trunk` shows it, by name.
+
+    A trunk that the SIP floor cannot use (its host does not resolve) is down, whatever its calls came to. `registration` is
+    null for a trunk that does not register.
+    """
+    return [_record(view, pool) for view in sorted(engine.trunks, key=lambda view: view.name)]
+
+
+def _record(view: TrunkView, pool: PoolState) -> dict[str, Any]:
+    fault, registered = pool.trunk_faults.get(view.name), pool.registered.get(view.name)
+    failure = view.last_failure
+    return {
+        "name": view.name,
+        "state": TrunkState.DOWN if fault is not None and registered is not False else view.state,
+        "usable": view.usable and fault is None,
+        "channels": view.channels,
+        "channels_in_use": view.channels_in_use,
+        "calls_per_second": view.calls_per_second,
+        "calls_per_second_now": view.calls_per_second_now,
+        "registration": None if registered is None else "registered" if registered else "not registered",
+        "fault": fault,
+        "last_failure": None if failure is None else {"at": show_time(failure.at), "reason": failure.reason},
+    }
+
+
+def snapshot(engine: EngineState, pool: PoolState, outbox: Outbox) -> Snapshot:
+    """The same for a scrape."""
+    return Snapshot(
+        attempts=engine.attempts,
+        live=engine.live,
+        talking=engine.talking,
+        database_writable=engine.store_fault is None,
+        workers=pool.workers_up,
+        free_places=pool.free_places,
+        trunks={view.name: view for view in engine.trunks},
+        registered=pool.registered,
+        outbox=outbox,
+    )
