@@ -250,3 +250,23 @@ def test_prune_says_what_it_removed_and_needs_a_database(run: Run) -> None:
     assert (done.returncode, done.stdout) == (0, "")
     assert "0 campaigns with 0 calls removed" in done.stderr
     assert run("db", "prune", "--older-than", "0").returncode == 2
+
+
+def test_a_webhook_is_made_listed_and_deleted_and_only_its_secret_goes_to_standard_output(
+    run: Run, config: Path
+) -> None:
+    run("account", "create", "Acme")
+    refused = run("webhook", "create", "--account", "Acme", "http://127.0.0.1:9/")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "must begin with https" in refused.stderr
+    config.write_text(config.read_text() + "[webhooks]\nallow_private = true\n")
+    assert run("webhook", "create", "--account", "Acme", "--event", "call.began", "http://127.0.0.1:9/").returncode == 2
+    made = run("webhook", "create", "--account", "Acme", "--event", "call.finished", "http://127.0.0.1:9/")
+    assert (made.returncode, made.stdout.startswith("whsec_")) == (0, True)
+    webhook = made.stderr.split()[-1]
+    listed = run("webhook", "list", "--account", "Acme").stdout
+    assert webhook in listed
+    assert "call.finished" in listed
+    assert "whsec_" not in listed
+    assert run("webhook", "delete", "--account", "Acme", webhook).returncode == 0
+    assert run("webhook", "delete", "--account", "Acme", webhook).returncode == 1
