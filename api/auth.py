@@ -7,6 +7,8 @@ from starlette.requests import Request
 from api.backend import Accounts, Principal
 from api.offload import in_thread
 from api.problems import Problem
+from api.rate_limit import RateLimit
+from api.scopes import require
 
 # Ours are 43 characters. Longer ones than this cannot be ours, and need no look at the database.
 _MAX_TOKEN_CHARACTERS = 512
@@ -31,7 +33,26 @@ async def authenticate(request: Request, accounts: Accounts) -> Principal:
         principal = await in_thread(accounts.verify, token)
     if principal is None:
         raise _unauthorized("The token is unknown, expired or revoked", 'Bearer error="invalid_token"')
+    if isinstance(accounts, Admission):
+        accounts.admit(principal)
+    require(principal.scope, request.method, request.url.path)
     return principal
+
+
+class Admission:
+    """`Accounts` that also count: a token that asks too often is told to wait."""
+
+    def __init__(self, accounts: Accounts, limit: RateLimit) -> None:
+        self._accounts = accounts
+        self._limit = limit
+
+    def verify(self, token: str) -> Principal | None:
+        """Whom the token stands for."""
+        return self._accounts.verify(token)
+
+    def admit(self, principal: Principal) -> None:
+        """Count one request. Raises the problem 429."""
+        self._limit.take(principal.token_id)
 
 
 def _unauthorized(error: str, challenge: str) -> Problem:

@@ -31,6 +31,16 @@ class Principal(Protocol):
         """The account's number in the database."""
         ...
 
+    @property
+    def token_id(self) -> int:
+        """The token's number."""
+        ...
+
+    @property
+    def scope(self) -> str:
+        """What it may do: one of `api.scopes.SCOPES`."""
+        ...
+
 
 class Accounts(Protocol):
     """Who may ask."""
@@ -85,6 +95,11 @@ class Answer(Protocol):
     @property
     def replayed(self) -> bool:
         """Whether `Idempotent-Replayed: true` is due."""
+        ...
+
+    @property
+    def retry_after(self) -> int | None:
+        """Seconds after which the same request may be accepted; None: waiting does not help."""
         ...
 
 

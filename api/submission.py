@@ -16,7 +16,7 @@ from dialer.core.intake import Form
 async def submit(backend: Backend, endpoint: Literal["campaign", "call"], request: Request, who: Principal) -> Response:
     """Hand the request to the intake. `Idempotent-Replayed: true` marks an answer that was given before."""
     asked = query(request, *(("dry_run",) if endpoint == "campaign" else ()))
-    form = Form(dry_run=one_of("dry_run", asked, ("0", "1")) == "1")
+    form = Form(dry_run=one_of("dry_run", asked, ("0", "1")) == "1", token=who.token_id)
     key = idempotency_key(request)
     with backend.intake.spool() as body:
         await fill(body, request, backend.max_body_bytes)
@@ -24,4 +24,6 @@ async def submit(backend: Backend, endpoint: Literal["campaign", "call"], reques
     headers = dict(LATER) if answer.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
     if answer.replayed:
         headers["Idempotent-Replayed"] = "true"
+    if answer.retry_after is not None:
+        headers["Retry-After"] = str(answer.retry_after)
     return JsonAnswer(answer.content, answer.status, headers=headers)

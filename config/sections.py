@@ -260,6 +260,27 @@ class PhoneSettings(_Section):
         return value
 
 
+class LimitSettings(_Section):
+    """What protects against a program run wild or a stolen token. None: no such limit. A refusal names its key."""
+
+    requests_per_second: Annotated[float, Field(ge=0.01, le=10_000)] | None = None
+    max_calls_per_day: Annotated[int, Field(ge=1)] | None = None
+    max_calls_per_day_per_token: Annotated[int, Field(ge=1)] | None = None
+    max_concurrent_calls_per_account: Annotated[int, Field(ge=1)] | None = None
+    max_concurrent_calls_per_token: Annotated[int, Field(ge=1)] | None = None
+    destinations: (
+        Annotated[
+            tuple[Annotated[str, _matching(r"\+[1-9][0-9]{0,14}", "must begin with + and hold digits")], ...],
+            Field(strict=False, min_length=1, max_length=1000),
+            BeforeValidator(_comma_separated),
+            NoDecode,
+        ]
+        | None
+    ) = None
+    international: bool = True
+    premium: bool = True
+
+
 class MqttSettings(_Section):
     """The broker that events go to. Without this section there is none. Credentials stand in the URL or in keys of their own.
 

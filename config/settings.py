@@ -20,6 +20,7 @@ from config.sections import (
     ApiSettings,
     DatabaseSettings,
     EventSettings,
+    LimitSettings,
     LogSettings,
     MediaSettings,
     MqttSettings,
@@ -62,6 +63,7 @@ class Settings(BaseSettings):
     media: MediaSettings = MediaSettings()
     speech: SpeechSettings | None = None
     log: LogSettings = LogSettings()
+    limits: LimitSettings = LimitSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -112,6 +114,8 @@ def load(path: Path | None = None) -> Settings:
         # A union reports each of its arms; the fault is one.
         told = [_told(detail) for detail in error.errors(include_url=False, include_input=False)]
         raise InvalidSettings(list(dict.fromkeys(faults + told))) from None
+    if not settings.limits.international and settings.phone.default_region is None:
+        faults.append("limits.international: needs phone.default_region, to know which numbers are not")
     if faults:
         raise InvalidSettings(faults)
     return _with_secrets(settings)
@@ -226,6 +230,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "media": MediaSettings,
     "speech": SpeechSettings,
     "log": LogSettings,
+    "limits": LimitSettings,
 }
 
 

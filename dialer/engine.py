@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
@@ -117,7 +117,7 @@ class Engine:
         stored = self._store.active_campaigns()
         opened = self._store.open_attempts()
         hold = RESTART_HOLD_SECONDS if stored or opened else 0.0
-        limits = Limits(self._limits.max_concurrent_calls, self._limits.min_recall_gap_ms, hold)
+        limits = replace(self._limits, hold_seconds=hold)
         self._dispatch = Dispatch(self._trunks, limits, now)
         for campaign in stored:
             self._add(campaign, now)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from config.settings import Settings
+from dialer.core.destinations import DestinationRules
 from dialer.core.phone import PhoneRules
 from dialer.core.playbook import Machine
 
@@ -12,6 +13,13 @@ def phone_rules(settings: Settings) -> PhoneRules:
     """What counts as a number here."""
     pattern = settings.phone.internal_pattern
     return PhoneRules(re.compile(pattern) if pattern is not None else None, settings.phone.default_region)
+
+
+def destination_rules(settings: Settings) -> DestinationRules:
+    """Which numbers calls may go to."""
+    limits = settings.limits
+    home = None if limits.international else settings.phone.default_region
+    return DestinationRules(limits.destinations, home, refuse_premium=not limits.premium)
 
 
 def machine_of(settings: Settings) -> Machine:

@@ -11,6 +11,7 @@ import gc
 import importlib
 import multiprocessing
 import signal
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -20,8 +21,10 @@ from typing import Any
 import structlog
 
 from api.app import create_app
+from api.auth import Admission
 from api.backend import Backend, Record
 from api.metrics import Snapshot, make_registry
+from api.rate_limit import RateLimit
 from api.server import HttpServer, serve_http
 from config.sections import TrunkSettings
 from config.settings import Settings
@@ -34,7 +37,7 @@ from dialer.core.phone import PhoneRules, normalize
 from dialer.engine import STORE_RETRY_SECONDS, Engine
 from dialer.event_loop import new_event_loop
 from dialer.logs import configure
-from dialer.machine import machine_of, phone_rules
+from dialer.machine import destination_rules, machine_of, phone_rules
 from dialer.outlets import Outlets
 from dialer.ports import StoreUnavailable
 from scheduler.accounts import Accounts
@@ -174,6 +177,9 @@ class Service:
             max_contacts=settings.api.max_contacts,
             stagger_ms=round(settings.pacing.stagger_seconds * 1000),
             phone=phone_rules(settings),
+            destinations=destination_rules(settings),
+            max_calls_per_day=settings.limits.max_calls_per_day,
+            max_calls_per_day_per_token=settings.limits.max_calls_per_day_per_token,
         )
         # Audio was looked at when the playbook was stored: a file may come or go while the loaders run.
         machine = replace(machine_of(settings), audio=None)
@@ -194,6 +200,8 @@ class Service:
             limits=Limits(
                 max_concurrent_calls=settings.pacing.max_concurrent_calls,
                 min_recall_gap_ms=round(settings.pacing.min_recall_gap_seconds * 1000),
+                max_per_account=settings.limits.max_concurrent_calls_per_account,
+                max_per_token=settings.limits.max_concurrent_calls_per_token,
             ),
         )
         engine.start()
@@ -204,7 +212,7 @@ class Service:
         self._outlets.start(control)
         parts.push_async_callback(self._outlets.stop)
         backend = Backend(
-            accounts=Accounts(database, clock),
+            accounts=self._accounts(Accounts(database, clock)),
             views=Views(database, clock),
             intake=self._loader,
             control=control,
@@ -242,6 +250,10 @@ class Service:
         # start, so that the ports which the answers go to are free.
         await end_orphans(attempt.dialog for attempt in self._store.open_attempts())
         await self._pool.start()
+
+    def _accounts(self, accounts: Accounts) -> Accounts | Admission:
+        per_second = self._settings.limits.requests_per_second
+        return accounts if per_second is None else Admission(accounts, RateLimit(per_second, time.monotonic))
 
     def _activated(self, campaign: CampaignId) -> None:
         if self._engine is None:

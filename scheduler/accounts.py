@@ -45,6 +45,7 @@ class Token:
     created_at: WallMs
     expires_at: WallMs | None
     revoked_at: WallMs | None
+    scope: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Principal:
     account_uuid: str
     account_name: str
     token_id: int
+    scope: str
 
 
 class Accounts:
@@ -94,15 +96,20 @@ class Accounts:
             ).fetchone()
         return None if row is None else Account(*row)
 
-    def create_token(self, account: AccountId, *, name: str = "", expires_at: WallMs | None = None) -> str:
-        """A new token's text, which nobody can read again. Raises `AccountRefused` for an unknown account."""
+    def create_token(
+        self, account: AccountId, *, name: str = "", expires_at: WallMs | None = None, scope: str = "admin"
+    ) -> str:
+        """A new token's text, which nobody can read again. `scope` is read, submit or admin.
+
+        Raises `AccountRefused` for an unknown account.
+        """
         secret = secrets.token_urlsafe(_SECRET_BYTES)
         with self._database.write() as connection:
             try:
                 row = connection.execute(
-                    "INSERT INTO token (account_id, name, hash, created_at, expires_at) VALUES (?, ?, ?, ?, ?)"
-                    " RETURNING id",
-                    (account, name, _hash(secret), self._clock.now().wall, expires_at),
+                    "INSERT INTO token (account_id, name, hash, created_at, expires_at, scope)"
+                    " VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
+                    (account, name, _hash(secret), self._clock.now().wall, expires_at, scope),
                 ).fetchone()
             except sqlite3.IntegrityError as error:
                 raise AccountRefused("there is no such account") from error
@@ -112,7 +119,7 @@ class Accounts:
         """The account's tokens, oldest first, revoked and expired ones too."""
         with self._database.read() as connection:
             rows = connection.execute(
-                "SELECT id, name, created_at, expires_at, revoked_at FROM token WHERE account_id = ? ORDER BY id",
+                "SELECT id, name, created_at, expires_at, revoked_at, scope FROM token WHERE account_id = ? ORDER BY id",
                 (account,),
             )
             return [Token(*row) for row in rows]
@@ -142,10 +149,10 @@ class Accounts:
         genuine = hmac.compare_digest(_hash(secret), _NO_HASH if row is None else row[0])
         if row is None or not genuine:
             return None
-        _, expires_at, revoked_at, account_id, account_uuid, account_name = row
+        _, expires_at, revoked_at, account_id, account_uuid, account_name, scope = row
         if revoked_at is not None or (expires_at is not None and expires_at <= self._clock.now().wall):
             return None
-        return Principal(AccountId(account_id), account_uuid, account_name, int(number))
+        return Principal(AccountId(account_id), account_uuid, account_name, int(number), scope)
 
 
 def _hash(secret: str) -> bytes:
@@ -154,5 +161,5 @@ def _hash(secret: str) -> bytes:
 
 _ACCOUNT: Final = "SELECT id, uuid, name, created_at FROM account"
 _VERIFY: Final = """
-SELECT hash, expires_at, revoked_at, account_id, account.uuid, account.name
+SELECT hash, expires_at, revoked_at, account_id, account.uuid, account.name, scope
 FROM token JOIN account ON account.id = account_id WHERE token.id = ?"""

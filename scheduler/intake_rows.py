@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dialer.core.contact import Fields, fields_text, merge
 from dialer.core.hours import Rules
-from dialer.core.intake import CampaignRequest
+from dialer.core.intake import CampaignRequest, IntakeRules
 from dialer.core.model import CampaignId, WallMs
 from dialer.core.zones import Zones, zones_of
 from scheduler.checkpoint import checkpoint
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from scheduler.connection import sqlite3
     from scheduler.write_turn import WriteTurn
 
+_DAY_MS: Final = 86_400_000
 KEY_LIFE_MS: Final = 24 * 3_600_000
 # So many contacts are one transaction of about 2 ms.
 _AT_ONCE: Final = 500
@@ -47,6 +48,14 @@ _ZONES_WORTH_A_GATE: Final = 32
 
 class Removed(Exception):
     """The campaign is no longer `loading`: another process decided about it."""
+
+
+class OverLimit(Exception):
+    """The day's calls of an account or token are spent. `setting` names the limit; `left_ms` of the day (UTC) are left."""
+
+    def __init__(self, setting: str, most: int, accepted: int, left_ms: int) -> None:
+        super().__init__(f"{most} calls a day are allowed, {accepted} were accepted today ({setting})")
+        self.left_ms = left_ms
 
 
 class KeyTaken(Exception):
@@ -78,6 +87,7 @@ class Acceptance:
     single: bool
     request: CampaignRequest
     rules: Rules | None = None
+    token: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +117,8 @@ Compose = Callable[[Stored], str]
 class IntakeRows:
     """Stores campaigns through one connection. Every method raises `StoreUnavailable` when the disk refuses."""
 
-    def __init__(self, connection: sqlite3.Connection, turn: WriteTurn) -> None:
+    def __init__(self, connection: sqlite3.Connection, turn: WriteTurn, limits: IntakeRules | None = None) -> None:
+        self._limits = limits or IntakeRules()
         self._connection = connection
         self._turn = turn
         self._chunk = _AT_ONCE
@@ -258,6 +269,7 @@ class IntakeRows:
     def _insert_campaign(self, acceptance: Acceptance, status: str, launch_at: int, now: int) -> Stored:
         request = acceptance.request
         size = len(request.contacts)
+        self._count_calls(acceptance, size, now)
         ((first_call,),) = self._connection.execute(_RESERVE_CALLS, (size, size)).fetchall()
         duplicates = request.total_contacts - size
         cursor = self._connection.execute(
@@ -278,12 +290,29 @@ class IntakeRows:
                 "total": request.total_contacts,
                 "duplicates": duplicates,
                 "expires_at": request.expires_at,
+                "token": acceptance.token,
                 "now": now,
             },
         )
         number = CampaignId(cursor.lastrowid or 0)
         total = request.total_contacts
         return Stored(number, acceptance.uuid, acceptance.single, first_call, total, duplicates, request.launch_at)
+
+    def _count_calls(self, acceptance: Acceptance, calls: int, now: int) -> None:
+        """Count the day's accepted calls where a limit asks for it. Raises `OverLimit`, and then nothing is stored."""
+        limits = self._limits
+        if limits.max_calls_per_day is None and limits.max_calls_per_day_per_token is None:
+            return
+        day, token = now // _DAY_MS, acceptance.token or 0
+        self._connection.execute(_COUNT_CALLS, (acceptance.account, token, day, calls))
+        of_account, of_token = self._connection.execute(_CALLS_OF_DAY, (token, acceptance.account, day)).fetchone()
+        for found, most, name in (
+            (of_account, limits.max_calls_per_day, "max_calls_per_day"),
+            (of_token, limits.max_calls_per_day_per_token, "max_calls_per_day_per_token"),
+        ):
+            if most is not None and found > most:
+                raise OverLimit(f"limits.{name}", most, found - calls, (day + 1) * _DAY_MS - now)
+        self._connection.execute("DELETE FROM accepted WHERE account_id = ? AND day < ?", (acceptance.account, day - 7))
 
     def _keep_zones(self, stored: Stored, acceptance: Acceptance, texts: list[str]) -> None:
         """Where the campaign's people are, so that all of them can be waited for at once."""
@@ -422,6 +451,11 @@ def _zones(acceptance: Acceptance, texts: Iterable[str]) -> tuple[Zones, ...]:
     return tuple(sorted(found)) if len(found) <= _ZONES_WORTH_A_GATE else ()
 
 
+_COUNT_CALLS: Final = """
+INSERT INTO accepted (account_id, token_id, day, calls) VALUES (?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET calls = calls + excluded.calls"""
+_CALLS_OF_DAY: Final = """
+SELECT sum(calls), sum(CASE WHEN token_id = ? THEN calls ELSE 0 END) FROM accepted WHERE account_id = ? AND day = ?"""
 _LISTED: Final = "SELECT phone FROM do_not_call WHERE account_id IN (0, ?) AND phone IN ({marks})"
 _PLAYBOOK: Final = "SELECT id, body FROM playbook WHERE uuid = ? AND account_id = ? AND deleted_at IS NULL"
 _ANSWER: Final = """
@@ -432,9 +466,9 @@ FROM campaign WHERE uuid = ?"""
 _RESERVE_CALLS: Final = "UPDATE meta SET value = value + ? WHERE key = 'next_call' RETURNING value - ?"
 _INSERT_CAMPAIGN: Final = """
 INSERT INTO campaign (uuid, account_id, playbook_id, playbook, single, status, scheduled, launch_at, stagger_ms, recall,
-                      first_call, size, total_contacts, duplicate_contacts, expires_at, created_at)
+                      first_call, size, total_contacts, duplicate_contacts, expires_at, token_id, created_at)
 VALUES (:uuid, :account, :playbook_id, :playbook, :single, :status, :scheduled, :launch_at, :stagger_ms, :recall,
-        :first_call, :size, :total, :duplicates, :expires_at, :now)"""
+        :first_call, :size, :total, :duplicates, :expires_at, :token, :now)"""
 _INSERT_INTAKE: Final = "INSERT INTO intake (campaign_id, known_contact) SELECT ?, coalesce(max(id), 0) FROM contact"
 _INSERT_CHANGE: Final = "INSERT INTO intake_change (call_id, fields) VALUES (?, ?)"
 _INSERT_CALLS: Final = _one_and_many("INSERT INTO call (id, phone, contact) VALUES", "({}, {}, {})", shared=0)

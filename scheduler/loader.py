@@ -39,7 +39,7 @@ from dialer.core.rehearsal import rehearsal_answer, rehearse
 from dialer.ports import StoreUnavailable
 from scheduler.connection import connect, disk_errors, sqlite3
 from scheduler.ids import PublicIds
-from scheduler.intake_rows import Acceptance, IdempotencyKey, IntakeRows, KeyTaken, Removed, Stored, wall_ms
+from scheduler.intake_rows import Acceptance, IdempotencyKey, IntakeRows, KeyTaken, OverLimit, Removed, Stored, wall_ms
 from scheduler.loader_frames import Frame, receive, send
 from scheduler.write_turn import Flag, Orphaned, WriteTurn
 
@@ -84,6 +84,7 @@ class Outcome:
     text: str
     replayed: bool = False
     campaign: CampaignId | None = None
+    retry_after: int | None = None
 
 
 class _Refused(Exception):
@@ -121,7 +122,7 @@ class Loader:
         database = connect(settings.path, checkpoints=False)
         self._ids = PublicIds.of(database)
         self._rows = IntakeRows(
-            database, WriteTurn(database, ahead=settings.ahead, own=settings.own, only_for_parent=True)
+            database, WriteTurn(database, ahead=settings.ahead, own=settings.own, only_for_parent=True), settings.rules
         )
         # What the disk did not let us finish.
         self._to_remove: set[CampaignId] = set()
@@ -144,6 +145,7 @@ class Loader:
             else:
                 outcome = self._serve_request(frame)
                 head = {"status": outcome.status, "replayed": outcome.replayed, "campaign": outcome.campaign}
+                head["retry_after"] = outcome.retry_after
                 send(self._connection, Frame(head, outcome.text.encode()))
             if frame.file is not None:
                 gc.collect()
@@ -180,16 +182,31 @@ class Loader:
         single = job.endpoint == "call"
         hours = playbook.calling_hours
         rules = None if hours is None else hours.compiled()
-        acceptance = Acceptance(job.uuid, job.account, number, text, self._rules.stagger_ms, single, request, rules)
+        acceptance = Acceptance(
+            job.uuid, job.account, number, text, self._rules.stagger_ms, single, request, rules, job.form.token
+        )
+        self._require_destinations(request)
         if job.form.dry_run:
             return Outcome(200, self._rehearse(acceptance, playbook))
         try:
             stored = self._rows.store_at_once(acceptance, key, self._compose) or self._store_large(acceptance, key)
         except KeyTaken:
             return self._after_race(key)
+        except OverLimit as over:
+            retry_after = -(-over.left_ms // 1000)
+            return Outcome(429, json.dumps({"error": str(over)}), retry_after=retry_after)
         except Removed:
             return _UNAVAILABLE
         return Outcome(202, self._compose(stored), campaign=stored.id)
+
+    def _require_destinations(self, request: CampaignRequest) -> None:
+        """Refuse numbers that the operator allows no calls to."""
+        if not self._rules.destinations.active:
+            return
+        refused = self._rules.destinations.refused(request.contacts)
+        if refused:
+            faults = tuple(Fault(None, "phone", f"{phone} {reason}") for phone, reason in refused)
+            raise _Refused(Refusal(403, f"The phone {faults[0].reason}", faults))
 
     def _rehearse(self, acceptance: Acceptance, playbook: Playbook) -> str:
         request = acceptance.request

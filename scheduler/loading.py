@@ -48,12 +48,14 @@ _SPAWN = multiprocessing.get_context("spawn")
 class Answer:
     """What a submitted request came to. `content` is the JSON object of the answer as it goes out, `body` the same read.
 
-    `replayed`: it is the stored answer to an earlier request with the same key and body.
+    `replayed`: it is the stored answer to an earlier request with the same key and body. `retry_after`: seconds, where
+    waiting helps.
     """
 
     status: int
     content: bytes
     replayed: bool = False
+    retry_after: int | None = None
 
     @property
     def body(self) -> dict[str, Any]:
@@ -289,7 +291,7 @@ class _Desk:
                 announced.add(campaign)
                 self._on_activated(CampaignId(campaign))
             if "status" in head:
-                return Answer(head["status"], content, head["replayed"])
+                return Answer(head["status"], content, head["replayed"], head["retry_after"])
 
     async def _reopen(self) -> None:
         await self._close()

@@ -45,7 +45,20 @@ def m004_hours(db: Database) -> None:
     db.execute("ALTER TABLE campaign ADD COLUMN zones TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(zones))")
 
 
-VERSION = 4
+@_migrations()
+def m005_limits(db: Database) -> None:
+    """What tokens may do, which token a campaign came by, and the calls accepted by day (of UTC, from 1970), for limits."""
+    db.execute(
+        "ALTER TABLE token ADD COLUMN scope TEXT NOT NULL DEFAULT 'admin' CHECK (scope IN ('read', 'submit', 'admin'))"
+    )
+    db.execute("ALTER TABLE campaign ADD COLUMN token_id INTEGER")
+    db.execute(
+        "CREATE TABLE accepted (account_id INTEGER NOT NULL, token_id INTEGER NOT NULL, day INTEGER NOT NULL,"
+        " calls INTEGER NOT NULL, PRIMARY KEY (account_id, token_id, day)) STRICT, WITHOUT ROWID"
+    )
+
+
+VERSION = 5
 
 
 class DatabaseTooNew(Exception):

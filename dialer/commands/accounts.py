@@ -15,6 +15,7 @@ from scheduler.clock import SystemClock
 from scheduler.database import Database
 from scheduler.migrations import migrate
 
+SCOPES = ("read", "submit", "admin")
 _DAY_MS = 86_400_000
 
 account = typer.Typer(help="Accounts: whom campaigns and contacts belong to.", no_args_is_help=True)
@@ -69,18 +70,24 @@ def create_token(
     expires: Annotated[
         float | None, typer.Option(metavar="DAYS", help="Worthless after so many days. Left out: never.")
     ] = None,
+    scope: Annotated[
+        str,
+        typer.Option(metavar="SCOPE", help="read: look only. submit: place and steer calls too. admin: everything."),
+    ] = "admin",
 ) -> None:
     """Print a new token. This once: only its hash is kept."""
     if expires is not None and not (math.isfinite(expires) and 0 < expires <= 36_500):
         raise typer.BadParameter("must be above 0 and at most 36500 days", param_hint="--expires")
     if len(name) > 200:
         raise typer.BadParameter("must have at most 200 characters", param_hint="--name")
+    if scope not in SCOPES:
+        raise typer.BadParameter(f"must be one of {', '.join(SCOPES)}", param_hint="--scope")
     clock = SystemClock()
     expires_at = None if expires is None else WallMs(clock.now().wall + round(expires * _DAY_MS))
     with opened(context) as database:
         accounts = Accounts(database, clock)
         owner = account_named(accounts, account_name)
-        give(accounts.create_token(owner.id, name=name, expires_at=expires_at))
+        give(accounts.create_token(owner.id, name=name, expires_at=expires_at, scope=scope))
 
 
 @token.command("list")
@@ -95,8 +102,8 @@ def list_tokens(context: typer.Context, account_name: AccountName) -> None:
     for one in found:
         works = "revoked" if one.revoked_at else "expired" if one.expires_at and one.expires_at <= now else "valid"
         until = show_time(one.expires_at) if one.expires_at else "-"
-        rows.append((str(one.id), one.name or "-", show_time(one.created_at), until, works))
-    give_table(("number", "label", "created", "expires", "state"), rows)
+        rows.append((str(one.id), one.name or "-", show_time(one.created_at), until, one.scope, works))
+    give_table(("number", "label", "created", "expires", "scope", "state"), rows)
 
 
 @token.command("revoke")

@@ -43,6 +43,7 @@ from dialer.core.model import (
     WallMs,
 )
 from dialer.core.pacing import Interval, Pacing
+from dialer.core.quota import Quota
 from dialer.core.recall import Ladder, next_recall
 from dialer.core.sounds import Unready
 
@@ -55,11 +56,16 @@ SNOOZE_MS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The machine's own limits. `hold_seconds`: no INVITE so long after the start; what left before it is unknown."""
+    """The machine's own limits. `hold_seconds`: no INVITE so long after the start; what left before it is unknown.
+
+    `max_per_account` and `max_per_token` are calls at once of each (None: no limit of their own).
+    """
 
     max_concurrent_calls: int
     min_recall_gap_ms: int
     hold_seconds: float = 0.0
+    max_per_account: int | None = None
+    max_per_token: int | None = None
 
 
 class Dispatch:
@@ -70,6 +76,7 @@ class Dispatch:
         self._pacing = Pacing(trunks, limits.max_concurrent_calls)
         self._pacing.hold_until(Mono(now.mono + limits.hold_seconds))
         self._lanes = Lanes()
+        self._quotas: dict[tuple[str, int], Quota] = {}
         self._told = Told()
         self._attempts = Attempts(self._pacing, self._told, self._closed)
 
@@ -144,7 +151,22 @@ class Dispatch:
         recall_on = frozenset(str(word) for word in campaign.playbook.recall_on)
         ladder = Ladder(campaign.recall_ms, recall_on, self._limits.min_recall_gap_ms)
         route = tuple(trunk for trunk in campaign.playbook.trunks if trunk in self._pacing.channels())
-        self._lanes.add(Lane(campaign, status, route, ladder, stagger, cursor, finished, live), now)
+        quotas = self._quotas_of(campaign)
+        for quota in quotas:
+            quota.live += live
+        self._lanes.add(Lane(campaign, status, route, ladder, stagger, cursor, finished, live, quotas), now)
+
+    def _quotas_of(self, campaign: Campaign) -> tuple[Quota, ...]:
+        limits = self._limits
+        wanted = (
+            ("account", campaign.account, limits.max_per_account, "limits.max_concurrent_calls_per_account"),
+            ("token", campaign.token, limits.max_per_token, "limits.max_concurrent_calls_per_token"),
+        )
+        return tuple(
+            self._quotas.setdefault((kind, number), Quota(name, most))
+            for kind, number, most, name in wanted
+            if number is not None and most is not None
+        )
 
     def pause(self, campaign: CampaignId, now: Now) -> None:
         """No new INVITE for the campaign from now on; live calls go on. Nothing if it has no work."""
@@ -344,6 +366,8 @@ class Dispatch:
         if number == 1:
             lane.stagger.take(attempt.sent)
         lane.live += 1
+        for quota in lane.quotas:
+            quota.live += 1
         self._attempts.begin(attempt)
         self._told.changes.append(
             AttemptArmed(
@@ -364,6 +388,9 @@ class Dispatch:
         at = end.at if end is not None else now.wall
         by = end.by if end is not None else EndedBy.US
         lane.live -= 1
+        for quota in lane.quotas:
+            quota.live -= 1
+        self._lanes.released(now)
         self._told.changes.append(
             AttemptEnded(
                 call,

@@ -9,6 +9,7 @@ from dialer.core.gate import Later
 from dialer.core.lanes import Lane
 from dialer.core.model import CallRecord, CampaignStatus, Now, WallMs
 from dialer.core.pacing import Pacing
+from dialer.core.quota import first_full
 
 
 class Rule(StrEnum):
@@ -28,6 +29,7 @@ class Rule(StrEnum):
     NO_TRUNK = "no_trunk"
     NUMBER_BUSY = "number_busy"
     STAGGER = "stagger"
+    CONCURRENCY = "concurrent_calls"
     CHANNELS = "channels"
     TRUNK_DOWN = "trunk_down"
     CPS = "calls_per_second"
@@ -106,6 +108,9 @@ def _not_allowed(record: CallRecord, lane: Lane, now: Now) -> Hold | None:
 def _no_room(record: CallRecord, lane: Lane, attempts: Attempts, pacing: Pacing, now: Now) -> Hold:
     if attempts.busy(record.phone):
         return Hold(Rule.NUMBER_BUSY, "the number is in another call")
+    quota = first_full(lane.quotas)
+    if quota is not None:
+        return Hold(Rule.CONCURRENCY, f"{quota.most} calls at once are allowed ({quota.name}), and are under way")
     admission = pacing.next_dial_time(lane.route, now.mono)
     if admission is None and not any(pacing.breaker(name).usable for name in lane.route):
         failures = [f"{name}: {failed.reason}" for name in lane.route if (failed := pacing.breaker(name).last_failure)]

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError, 
 from typing_extensions import TypedDict
 
 from dialer.core.contact import ContactFields, Fields, merge, read_fields, rest_faults
+from dialer.core.destinations import DestinationRules
 from dialer.core.hours import CallingHours
 from dialer.core.model import WallMs
 from dialer.core.phone import BLANK, E164, PhoneRules, normalize
@@ -44,11 +45,17 @@ _VALUES_ANYWAY = 100_000
 
 @dataclass(frozen=True, slots=True)
 class IntakeRules:
-    """The operator's settings that decide what is accepted. `stagger_ms` becomes part of each accepted campaign."""
+    """The operator's settings that decide what is accepted. `stagger_ms` becomes part of each accepted campaign.
+
+    A day is one of UTC; the limits of calls are of one account, and of one token (None: there is none).
+    """
 
     max_contacts: int = 100_000
     stagger_ms: int = 200
     phone: PhoneRules = field(default_factory=PhoneRules)
+    destinations: DestinationRules = field(default_factory=DestinationRules)
+    max_calls_per_day: int | None = None
+    max_calls_per_day_per_token: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

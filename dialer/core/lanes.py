@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from dialer.core.gate import Gate
 from dialer.core.model import CallId, Campaign, CampaignId, CampaignStatus, Mono, Now, WallMs
 from dialer.core.pacing import Admission, Interval, Pacing
+from dialer.core.quota import Quota, first_full
 from dialer.core.recall import Ladder
 from dialer.core.turns import Turns
 
@@ -34,6 +35,7 @@ class Lane:
     cursor: int = 0
     finished: int = 0
     live: int = 0
+    quotas: tuple[Quota, ...] = ()
     gate: Gate = field(init=False)
     recalls: list[tuple[WallMs, CallId]] = field(default_factory=list)
     snoozed_firsts: list[tuple[WallMs, CallId]] = field(default_factory=list)
@@ -119,6 +121,7 @@ class Lanes:
         self._starts: list[tuple[CallId, CampaignId]] = []
         self._sleeping: list[tuple[Mono, CampaignId]] = []
         self._awake: OrderedDict[Route, Turns] = OrderedDict()
+        self._over_quota: set[CampaignId] = set()
 
     def __iter__(self) -> Iterator[Lane]:
         return iter(list(self._lanes.values()))
@@ -172,6 +175,15 @@ class Lanes:
             lane.asleep_until = None
             self.rouse(lane, now)
 
+    def released(self, now: Now) -> None:
+        """A call has ended: lanes that waited for their account's or token's quota may go on."""
+        for campaign in sorted(self._over_quota):
+            lane = self._lanes.get(campaign)
+            if lane is None or first_full(lane.quotas) is None:
+                self._over_quota.discard(campaign)
+                if lane is not None:
+                    self.rouse(lane, now)
+
     def pick(self, now: Now, until: Mono, pacing: Pacing) -> Pick | None:
         """The next call that may leave at or before `until`; None when there is none."""
         self._wake(now, until)
@@ -203,6 +215,10 @@ class Lanes:
                 turns.leave(account, campaign)
                 if eligible is not None:
                     self._sleep(lane, eligible[0])
+                continue
+            if first_full(lane.quotas) is not None:
+                turns.leave(account, campaign)
+                self._over_quota.add(campaign)
                 continue
             turns.served(account, campaign)
             self._awake.move_to_end(route)

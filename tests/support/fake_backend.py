@@ -32,6 +32,8 @@ PBX = TrunkView("pbx", TrunkState.PROBING, True, 2, 30, 5.0, 2.5, None)
 @dataclass
 class Who:
     account_id: int
+    token_id: int = 7
+    scope: str = "admin"
 
 
 @dataclass
@@ -39,6 +41,7 @@ class FakeAnswer:
     status: int = 202
     body: Mapping[str, Any] = field(default_factory=lambda: {"success": True})
     replayed: bool = False
+    retry_after: int | None = None
 
     @property
     def content(self) -> bytes:

@@ -18,7 +18,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_new_database_is_made_and_is_sound(path: Path) -> None:
-    assert migrate(path) == ["m001_schema", "m002_events", "m003_steps", "m004_hours"]
+    assert migrate(path) == ["m001_schema", "m002_events", "m003_steps", "m004_hours", "m005_limits"]
     assert check(path) == []
 
 
@@ -48,7 +48,7 @@ def test_a_database_of_version_1_becomes_what_a_new_one_is_and_keeps_its_rows(tm
     connection.close()
     with pytest.raises(DatabaseNotReady, match="schema version 1"):
         SqliteStore(old)
-    assert migrate(old) == ["m002_events", "m003_steps", "m004_hours"]
+    assert migrate(old) == ["m002_events", "m003_steps", "m004_hours", "m005_limits"]
     migrate(new)
     assert schema(old) == schema(new)
     connection = connect(old)

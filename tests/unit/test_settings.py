@@ -155,7 +155,10 @@ def test_every_fault_is_listed_by_key_and_unknown_keys_are_faults(faults: Faults
         "trunks.pbx.calls_per_second: must be greater than 0",
         "trunks.PBX: a trunk's name is lower-case letters and digits, joined by single - or _, 32 at most",
         "mqtt.url: is required",
-        "bogus: no such key (known: api, database, events, log, media, mqtt, pacing, phone, sip, speech, trunks, webhooks)",
+        (
+            "bogus: no such key (known: api, database, events, limits, log, media, mqtt, pacing, phone, sip, speech, trunks, "
+            "webhooks)"
+        ),
     ]
 
 
@@ -408,3 +411,13 @@ class TestFile:
 def test_settings_cannot_be_changed_after_they_are_read(read: Read) -> None:
     with pytest.raises(ValueError, match="frozen"):
         read("").api.port = 1
+
+
+def test_numbers_abroad_can_only_be_refused_where_it_is_known_what_is_abroad(tmp_path: Path) -> None:
+    file = tmp_path / "dialer.toml"
+    file.write_text("[limits]\ninternational = false\n")
+    with pytest.raises(InvalidSettings, match=r"limits\.international: needs phone"):
+        load(file)
+    file.write_text('[limits]\ninternational = false\ndestinations = ["34"]\n[phone]\ndefault_region = "ES"\n')
+    with pytest.raises(InvalidSettings, match=r"limits\.destinations\.0: must begin with"):
+        load(file)

@@ -1,0 +1,27 @@
+"""What a token may do: each scope holds those before it."""
+
+from http import HTTPStatus
+
+from api.problems import Problem
+
+SCOPES = ("read", "submit", "admin")
+
+_SUBMITTED = ("/campaign", "/call")
+
+
+def needed(method: str, path: str) -> str:
+    """The scope that a request asks for: read to look, submit to place and steer calls, admin for all the rest.
+
+    >>> needed("GET", "/playbook"), needed("POST", "/campaign/x/pause"), needed("DELETE", "/contact/x")
+    ('read', 'submit', 'admin')
+    """
+    if method in {"GET", "HEAD"}:
+        return "read"
+    return "submit" if path.startswith(_SUBMITTED) else "admin"
+
+
+def require(scope: str, method: str, path: str) -> None:
+    """Raises the problem 403 where a token of `scope` may not do this."""
+    wanted = needed(method, path)
+    if SCOPES.index(scope) < SCOPES.index(wanted):
+        raise Problem(HTTPStatus.FORBIDDEN, f"This token has the scope {scope!r}: {method} {path} needs {wanted!r}")
