@@ -16,8 +16,8 @@ import pytest
 from tests.support.crash_story import Judgement, Story, template
 
 CONTACTS = 40
-WRITES_BETWEEN_KILLS = 10
-RANDOM_STORIES, RANDOM_KILLS = 50, 5
+WRITES_BETWEEN_KILLS = 40
+RANDOM_STORIES, RANDOM_KILLS = 40, 5
 
 
 @pytest.fixture(scope="module")

@@ -113,8 +113,12 @@ class Dialer:
 
     def terminate(self) -> None:
         """SIGTERM to the server, as systemd does."""
+        self.signal(signal.SIGTERM)
+
+    def signal(self, number: signal.Signals) -> None:
+        """A signal to the server's main process."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        self._process.send_signal(number)
 
     def wait(self, seconds: float) -> int:
         """The exit status, once it has ended."""
