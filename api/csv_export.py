@@ -7,11 +7,12 @@ from starlette.responses import StreamingResponse
 from dialer.core.csv_writing import Row, csv_text
 
 
-def csv_download(name: str, head: Row, pages: AsyncIterator[Iterable[Row]]) -> StreamingResponse:
-    """A file `name` that grows page by page while it is sent: no list is ever whole in memory."""
+def csv_download(name: str, head: Row | None, pages: AsyncIterator[Iterable[Row]]) -> StreamingResponse:
+    """A file that grows page by page while it is sent: no list is ever whole in memory. `head` None: without a first row."""
 
     async def lines() -> AsyncIterator[str]:
-        yield csv_text([head])
+        if head is not None:
+            yield csv_text([head])
         async for page in pages:
             yield csv_text(page)
 

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from api import schemas
+from api.call_files import FORMATS
 from api.payloads import DEFAULT_LIMIT, MAX_LIMIT
 from dialer.core.intake import CallBody, CampaignBody
 from dialer.core.model import CampaignStatus, Disposition
@@ -145,12 +146,17 @@ OPERATIONS: tuple[Operation, ...] = (
         "/campaign/{id}/calls",
         "Campaigns",
         "The campaign's calls, in the order of its contacts",
-        {OK: ("A page.", _json(schemas.Page[schemas.Call]))},
+        {OK: ("A page, or a file.", {JSON: schemas.Page[schemas.Call], CSV: None})},
         parameters=(
             Parameter("state", _words("scheduled", "live", "finished")),
             Parameter("disposition", _words(*Disposition)),
             LIMIT,
             CURSOR,
+            Parameter(
+                "format",
+                _words("json", *FORMATS),
+                "A file of all calls: csv, attempts (a row each), cdr (the columns of Asterisk's Master.csv, UTC).",
+            ),
         ),
     ),
     Operation(

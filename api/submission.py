@@ -8,15 +8,19 @@ from starlette.responses import Response
 
 from api.answers import JsonAnswer
 from api.backend import Backend, Principal
-from api.payloads import fill, idempotency_key, one_of, query
+from api.payloads import fill, idempotency_key, media_type, one_of, query
 from api.problems import LATER
+from dialer.core.form_intake import CSV, FORM_FIELDS, is_form
 from dialer.core.intake import Form
 
 
 async def submit(backend: Backend, endpoint: Literal["campaign", "call"], request: Request, who: Principal) -> Response:
     """Hand the request to the intake. `Idempotent-Replayed: true` marks an answer that was given before."""
-    asked = query(request, *(("dry_run",) if endpoint == "campaign" else ()))
-    form = Form(dry_run=one_of("dry_run", asked, ("0", "1")) == "1", token=who.token_id)
+    content_type = request.headers.get("content-type", "") if endpoint == "campaign" else ""
+    known = ("dry_run",) if endpoint == "campaign" else ()
+    asked = query(request, *known, *(FORM_FIELDS if media_type(request) == CSV and known else ()))
+    dry_run = one_of("dry_run", asked, ("0", "1")) == "1"
+    form = Form(dry_run, content_type if is_form(content_type) else "", asked, who.token_id)
     key = idempotency_key(request)
     with backend.intake.spool() as body:
         await fill(body, request, backend.max_body_bytes)

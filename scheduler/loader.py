@@ -21,6 +21,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from dialer.core.form_intake import is_form, read_form
 from dialer.core.intake import (
     UNKNOWN_PLAYBOOK,
     CampaignRequest,
@@ -173,7 +174,7 @@ class Loader:
         before = None if key is None else self._rows.answer_to(key)
         if key is not None and before is not None and before[0] == key.body_hash:
             return Outcome(202, before[1], replayed=True)
-        request = (read_call if job.endpoint == "call" else read_campaign)(body, self._rules)
+        request = _read(job, body, self._rules)
         if isinstance(request, Refusal):
             raise _Refused(request)
         if before is not None:
@@ -328,6 +329,12 @@ class Loader:
 @lru_cache(maxsize=64)
 def _read_playbook(body: str) -> Playbook:
     return Playbook.model_validate_json(body)
+
+
+def _read(job: Job, body: bytes, rules: IntakeRules) -> CampaignRequest | Refusal:
+    if job.endpoint == "call":
+        return read_call(body, rules)
+    return read_form(body, job.form, rules) if is_form(job.form.content_type) else read_campaign(body, rules)
 
 
 def _read_key(job: Job, body: bytes) -> IdempotencyKey | None:

@@ -1,23 +1,15 @@
 """The contacts of a campaign, from a file: CSV as spreadsheets write it, or JSON as the API takes it.
 
-CSV: the first row names the columns: `phone`, any other field of a contact, and `custom_fields.NAME` for whatever else shall
-go with the call. Any other column is refused by name, so that nothing is lost, or sent, by a mistyped head. Separated by
-comma, semicolon or tab; UTF-8; empty cells are left out.
+How CSV is read is told at `dialer.core.contact_rows`.
 """
 
-import csv
-import io
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dialer.core.contact import ContactFields
+from dialer.core.contact_rows import read_rows
 from dialer.terminal import Refused
-
-FIELDS = ("phone", *(name for name in ContactFields.__annotations__ if name != "custom_fields"))
-_CUSTOM = "custom_fields."
 
 
 @dataclass(frozen=True)
@@ -66,63 +58,8 @@ def _json(path: Path, text: str) -> ContactFile:
 
 
 def _csv(path: Path, text: str) -> ContactFile:
-    head, _, _ = text.lstrip("\r\n").partition("\n")
-    delimiter = max(",;\t", key=head.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    contacts, lines = [], []
     try:
-        rows = _rows(reader)
-        _, names = next(rows, (0, []))
-        columns = _columns(path, names)
-        for line, row in rows:
-            if len(row) != len(columns):
-                raise Refused(f"{path}: line {line} has {len(row)} cells, the first row names {len(columns)} columns")
-            contacts.append(_contact(columns, row))
-            lines.append(line)
-    except csv.Error as error:
-        raise Refused(f"{path}: line {reader.line_num}: {error}") from error
+        contacts, lines = read_rows(text)
+    except ValueError as error:
+        raise Refused(f"{path}: {error}") from error
     return ContactFile(contacts, lines=lines)
-
-
-def _rows(reader: Any) -> Iterator[tuple[int, list[str]]]:  # noqa: ANN401 - the csv module does not name its reader's type
-    """Rows that are not blank, with the line that each begins on: a quoted cell may hold line breaks."""
-    begins = 1
-    for row in reader:
-        if any(cell.strip() for cell in row):
-            yield begins, row
-        begins = reader.line_num + 1
-
-
-def _columns(path: Path, names: list[str]) -> list[str]:
-    columns = []
-    for name in names:
-        stripped = name.strip()
-        plain = stripped.lower().replace(" ", "_").replace("-", "_")
-        if stripped.lower().startswith(_CUSTOM) and len(stripped) > len(_CUSTOM):
-            columns.append(_CUSTOM + stripped[len(_CUSTOM) :])
-        elif plain in FIELDS:
-            columns.append(plain)
-        else:
-            raise Refused(
-                f"{path}: column {stripped!r} is no field of a contact (those are {', '.join(FIELDS)}); "
-                f"to send it along, name it {_CUSTOM}{plain or 'NAME'}"
-            )
-    if "phone" not in columns:
-        raise Refused(f"{path}: the first row must name the columns, and one of them must be phone")
-    for name in columns:
-        if columns.count(name) > 1:
-            raise Refused(f"{path}: column {name!r} is there twice")
-    return columns
-
-
-def _contact(columns: list[str], row: list[str]) -> dict[str, Any]:
-    contact: dict[str, Any] = {"phone": ""}
-    for name, cell in zip(columns, row, strict=True):
-        value = cell.strip()
-        if not value:
-            continue
-        if name.startswith(_CUSTOM):
-            contact.setdefault("custom_fields", {})[name.removeprefix(_CUSTOM)] = value
-        else:
-            contact[name] = value
-    return contact

@@ -28,5 +28,5 @@ def csv_text(rows: Iterable[Row], *, make: Callable[[object], str] = safe_cell) 
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     for row in rows:
-        writer.writerow([make(cell) for cell in row])
+        writer.writerow([cell if isinstance(cell, int) else make(cell) for cell in row])
     return out.getvalue()

@@ -105,7 +105,9 @@ def _not_allowed(record: CallRecord, lane: Lane, now: Now) -> Hold | None:
     return None
 
 
-def _no_room(record: CallRecord, lane: Lane, attempts: Attempts, pacing: Pacing, now: Now) -> Hold:
+def _no_room(  # noqa: PLR0911 - one for each rule
+    record: CallRecord, lane: Lane, attempts: Attempts, pacing: Pacing, now: Now
+) -> Hold:
     if attempts.busy(record.phone):
         return Hold(Rule.NUMBER_BUSY, "the number is in another call")
     quota = first_full(lane.quotas)

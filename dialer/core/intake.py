@@ -91,15 +91,18 @@ class CampaignRequest:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong. `index` is the contact's place in the array; None outside of it."""
+    """One thing that is wrong. `index` is the contact's place in the array; None outside of it. `line` in a CSV body."""
 
     index: int | None
     field: str
     reason: str
+    line: int | None = None
 
     def detail(self) -> dict[str, Any]:
         """The fault as it stands in `details`."""
         place = {} if self.index is None else {"index": self.index}
+        if self.line is not None:
+            place["line"] = self.line
         return {**place, "field": self.field, "reason": self.reason}
 
 

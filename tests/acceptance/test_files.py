@@ -1,0 +1,101 @@
+"""Campaigns in as CSV, calls out as CSV and CDR, over HTTP."""
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.dialer_process import Client
+
+LATER = "2031-01-01T00:00Z"
+ROWS = "Móvil;Nombre;notes\r\n+34 600 000 371;Ana;x\r\n0034600000372;=1+1;y\r\n"
+COLUMNS = json.dumps({"Móvil": "phone", "Nombre": "first_name", "notes": "custom_fields.notes"})
+
+
+def rows(text: str) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(text, newline="")))
+
+
+def test_a_csv_body_with_a_mapping_makes_a_campaign(client: Client, playbook: str) -> None:
+    query = {"playbook_id": playbook, "launch_at": LATER, "recall": "[30]", "columns": COLUMNS}
+    sent = {"params": query, "content": ROWS.encode(), "headers": {"Content-Type": "text/csv; charset=utf-8"}}
+    answer = client.http.post("/campaign", **sent)  # type: ignore[arg-type]
+    assert answer.status_code == 202, answer.text
+    calls = client.calls(answer.json()["campaign_id"])
+    assert calls["+34600000371"]["contact"]["first_name"] == "Ana"
+    assert calls["+34600000372"]["contact"]["custom_fields"] == {"notes": "y"}
+    assert calls["+34600000371"]["recall"] == [30]
+
+
+def test_a_form_with_a_file_makes_a_campaign(client: Client, playbook: str) -> None:
+    files = {"file": ("people.csv", ROWS.encode(), "text/csv")}
+    data = {"playbook_id": playbook, "launch_at": LATER, "columns": COLUMNS}
+    answer = client.http.post("/campaign", files=files, data=data)
+    assert answer.status_code == 202, answer.text
+    assert set(client.calls(answer.json()["campaign_id"])) == {"+34600000371", "+34600000372"}
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "word"),
+    [
+        ("phone,shoe\n+34600000371,43\n", "", "shoe"),
+        ("name\nAna\n", "", "phone"),
+        ("phone,first_name\n+34600000371\n", "", "line 2"),
+        ("phone\n+34600000371\n", '{"Tel": "phone"}', "Tel"),
+        ("phone\n+34600000371\n", "{", "columns"),
+        ("", "", "phone"),
+        ("phone\n", "", "contacts"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused_with_the_reason(
+    client: Client, playbook: str, text: str, columns: str, word: str
+) -> None:
+    query = {"playbook_id": playbook, "columns": columns}
+    answer = client.http.post("/campaign", params=query, content=text, headers={"Content-Type": "text/csv"})
+    assert answer.status_code == 400
+    assert word in answer.json()["error"]
+
+
+def test_each_row_that_is_wrong_is_named_by_its_line(client: Client, playbook: str) -> None:
+    text = "phone,timezone\n+34600000371,Mars/Olympus\n\nnobody,\n"
+    query = {"playbook_id": playbook}
+    answer = client.http.post("/campaign", params=query, content=text, headers={"Content-Type": "text/csv"})
+    assert answer.status_code == 400
+    found = [(d["index"], d["line"], d["field"]) for d in answer.json()["details"]]
+    assert found == [(0, 2, "timezone"), (1, 4, "phone")]
+
+
+def test_calls_and_attempts_go_out_as_files_that_a_spreadsheet_may_open(client: Client) -> None:
+    book = client.playbook(caller_id="+34910000000")
+    contacts = [{"phone": "+34600000301", "first_name": "=HYPERLINK(1)"}, {"phone": "+34600000486"}]
+    uuid = client.http.post("/campaign", json={"playbook_id": book, "contacts": contacts}).json()["campaign_id"]
+    client.finished(uuid)
+
+    def file(wanted: str) -> list[list[str]]:
+        answer = client.http.get(f"/campaign/{uuid}/calls", params={"format": wanted})
+        assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+        return rows(answer.text)
+
+    head, *calls = file("csv")
+    seen = [dict(zip(head, call, strict=True)) for call in calls]
+    assert [(call["phone"], call["disposition"]) for call in seen] == [
+        ("+34600000301", "answered"),
+        ("+34600000486", "busy"),
+    ]
+    assert seen[0]["first_name"] == "'=HYPERLINK(1)"
+    head, *attempts = file("attempts")
+    assert [dict(zip(head, one, strict=True))["sip_status"] for one in attempts] == ["200", "486"]
+    answered, busy = file("cdr")
+    assert len(answered) == len(busy) == 18
+    assert (answered[1], answered[2], answered[14], answered[15]) == (
+        "+34910000000",
+        "+34600000301",
+        "ANSWERED",
+        "DOCUMENTATION",
+    )
+    assert (busy[10], busy[13], busy[14]) == ("", "0", "BUSY")
+    assert int(answered[12]) >= int(answered[13])
+    missing: Any = client.http.get(f"/campaign/{book}/calls", params={"format": "csv"})
+    assert missing.status_code == 404
