@@ -12,7 +12,7 @@ from dialer.core.changes import AttemptArmed, AttemptEnded, CampaignMoved, Chang
 from dialer.core.model import CallId, Campaign, CampaignStatus, Disposition, WallMs
 from dialer.ports import StoreUnavailable
 from scheduler import batch, store, timers, views
-from scheduler.connection import transaction
+from scheduler.connection import connect, transaction
 from scheduler.migrations import check
 from scheduler.store import SqliteStore
 from tests.support.sqlite_world import SqliteWorld
