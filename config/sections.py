@@ -381,15 +381,23 @@ class WebhookSettings(_Section):
 
 
 class MediaSettings(_Section):
-    """Where the audio of playbooks lies."""
+    """Where the audio of playbooks lies, and the recordings of calls. `keep_recordings_days` 0: for ever."""
 
     directory: FilePath = Path("/var/lib/dialer/media")
+    keep_recordings_days: Annotated[float, Field(ge=0, le=36_500)] = 90
 
 
 class SpeechSettings(_Section):
-    """The command that turns text into a WAV file. Without this section playbooks with `say` are refused."""
+    """The command that turns text into a WAV file. Without this section playbooks with `say` are refused.
+
+    `voice` is {voice} where a step names none; at most `max_parallel` commands run at once.
+    """
 
     command: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+    voice: Annotated[
+        str, _matching(r"[A-Za-z0-9][A-Za-z0-9+_./-]{0,63}", "must be the name of a voice, such as en")
+    ] = "en"
+    max_parallel: Annotated[int, Field(ge=1, le=64)] = 2
 
     @field_validator("command")
     @classmethod

@@ -7,6 +7,7 @@ from config.settings import Settings
 from dialer.core.destinations import DestinationRules
 from dialer.core.phone import PhoneRules
 from dialer.core.playbook import Machine
+from sip.library import OWN_FOLDER, RECORDINGS
 
 
 def phone_rules(settings: Settings) -> PhoneRules:
@@ -33,5 +34,9 @@ def machine_of(settings: Settings) -> Machine:
 
 
 def audio_files(directory: Path) -> frozenset[str]:
-    """The files below the directory, as playbooks name them; none where it does not exist or cannot be read."""
-    return frozenset(path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
+    """The files below the directory, as playbooks name them; none where it does not exist or cannot be read.
+
+    What the server made itself and the recordings of calls are none of them.
+    """
+    names = (path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
+    return frozenset(name for name in names if not name.startswith((f"{OWN_FOLDER}/", f"{RECORDINGS}/")))

@@ -53,6 +53,7 @@ from scheduler.playbooks import Playbooks
 from scheduler.store import SqliteStore
 from scheduler.views import Views
 from sip.facts import StackUnusable
+from sip.library import Library
 from sip.orphans import end_orphans
 from sip.pool import WorkerPool
 from sip.trunk import TrunkProfile, UnfitForSip
@@ -189,7 +190,11 @@ class Service:
         for fault in await asyncio.gather(self._loader.start(), self._start_pool(parts), return_exceptions=True):
             if fault is not None:
                 raise fault
+        library = self._library()
+        library.start()
+        parts.push_async_callback(library.close)
         engine = self._engine = Engine(
+            library=library,
             clock=clock,
             store=self._store,
             control=self._pool,
@@ -231,6 +236,21 @@ class Service:
         gc.collect()
         gc.freeze()
         return await serve_http(create_app(backend), settings.api.host, settings.api.port)
+
+    def _library(self) -> Library:
+        media, speech = self._settings.media, self._settings.speech
+        try:
+            if speech is None:
+                return Library(media.directory, keep_recordings_days=media.keep_recordings_days)
+            return Library(
+                media.directory,
+                command=speech.command,
+                voice=speech.voice,
+                parallel=speech.max_parallel,
+                keep_recordings_days=media.keep_recordings_days,
+            )
+        except OSError as fault:
+            raise CannotStart(f"media.directory: {fault}") from fault
 
     async def _start_pool(self, parts: AsyncExitStack) -> None:
         sip = self._settings.sip

@@ -46,16 +46,25 @@ class Stream:
                 return int(text), "PCMA"
         return None
 
+    def events(self) -> int | None:
+        """The payload type of telephone events at 8 kHz (RFC 4733), None when the stream has none."""
+        found = (int(text) for text in self.formats if text.isdecimal() and len(text) <= 3)
+        return next((number for number in found if self.codecs.get(number) == "TELEPHONE-EVENT/8000"), None)
+
 
 @dataclass(frozen=True, slots=True)
 class AudioTarget:
-    """Where and how to send audio: an IP address and port, a payload type and its codec, the *peer's* direction."""
+    """Where and how to send audio: an IP address and port, a payload type and its codec, the *peer's* direction.
+
+    `events` is the payload type of telephone events; None: the peer takes none.
+    """
 
     host: str
     port: int
     payload_type: int
     codec: Codec
     direction: Direction
+    events: int | None = None
 
     @property
     def listens(self) -> bool:
@@ -98,7 +107,7 @@ def choose_audio(streams: tuple[Stream, ...]) -> tuple[int, AudioTarget] | None:
     for index, stream in enumerate(streams):
         found = stream.g711()
         if found and stream.host:
-            return index, AudioTarget(stream.host, stream.port, found[0], found[1], stream.direction)
+            return index, AudioTarget(stream.host, stream.port, *found, stream.direction, stream.events())
     return None
 
 
@@ -107,9 +116,8 @@ def describe_answer(streams: tuple[Stream, ...], chosen: int, target: AudioTarge
     sections: list[str] = []
     for index, stream in enumerate(streams):
         if index == chosen:
-            sections += _audio(
-                ours.port, {target.payload_type: target.codec}, _MIRROR.get(target.direction, target.direction)
-            )
+            direction = _MIRROR.get(target.direction, target.direction)
+            sections += _audio(ours.port, {target.payload_type: target.codec}, direction, target.events)
         else:
             sections.append(f"m={stream.kind} 0 {stream.protocol} {' '.join(stream.formats)}")
     return _session(ours, sections)
@@ -117,12 +125,16 @@ def describe_answer(streams: tuple[Stream, ...], chosen: int, target: AudioTarge
 
 def describe_offer(ours: Origin) -> bytes:
     """An offer of both G.711 codecs, for an INVITE that came without one (RFC 3261 13.2.1)."""
-    return _session(ours, _audio(ours.port, {8: "PCMA", 0: "PCMU"}, "sendrecv"))
+    return _session(ours, _audio(ours.port, {8: "PCMA", 0: "PCMU"}, "sendrecv", 101))
 
 
-def _audio(port: int, codecs: dict[int, Codec], direction: Direction) -> list[str]:
+def _audio(port: int, codecs: dict[int, Codec], direction: Direction, events: int | None) -> list[str]:
     maps = [f"a=rtpmap:{payload_type} {codec}/8000" for payload_type, codec in codecs.items()]
-    return [f"m=audio {port} RTP/AVP {' '.join(map(str, codecs))}", *maps, "a=ptime:20", f"a={direction}"]
+    formats = [*map(str, codecs)]
+    if events is not None:
+        formats.append(str(events))
+        maps += [f"a=rtpmap:{events} telephone-event/8000", f"a=fmtp:{events} 0-15"]
+    return [f"m=audio {port} RTP/AVP {' '.join(formats)}", *maps, "a=ptime:20", f"a={direction}"]
 
 
 def _session(ours: Origin, sections: list[str]) -> bytes:

@@ -68,6 +68,11 @@ class CallAudio:
         self._sound = sound
         self._follow()
 
+    def press(self, keys: str) -> None:
+        """Press keys while a sound is sent, as telephone events."""
+        if self._leg:
+            self._leg.press(keys)
+
     @property
     def recording(self) -> Recording | None:
         """What was received; None without a port, or when recording is off."""

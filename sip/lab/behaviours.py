@@ -21,7 +21,8 @@ class Plan:
 
     `alert` is the provisional response after 100 (None: none); 183 brings early audio. `alert_seconds` is the time from
     the INVITE to the final `status`; None: there never is one. `talk_seconds` runs from the ACK of the answer; None:
-    until the caller hangs up. Without `audio` the answer has a description, but no packet follows.
+    until the caller hangs up. Without `audio` the answer has a description, but no packet follows. `presses` are keys
+    that it presses two seconds after the answer.
     """
 
     trying: bool = True
@@ -30,6 +31,7 @@ class Plan:
     status: int = 200
     talk_seconds: float | None = 3.0
     audio: bool = True
+    presses: str = ""
     retry_after_seconds: int | None = None
     q850_cause: int | None = None
 
@@ -49,6 +51,8 @@ class Plan:
             extra = f", Retry-After {self.retry_after_seconds} s" if self.retry_after_seconds is not None else ""
             return ", ".join([*words, f"{self.status} {REASONS[self.status]}{extra}"])
         words.append("answers" if self.audio else "answers, sends no audio")
+        if self.presses:
+            words.append(f"presses {self.presses}")
         match self.talk_seconds:
             case None:
                 words.append("stays until the caller hangs up")
@@ -121,6 +125,9 @@ BEHAVIOURS: Final[tuple[Behaviour, ...]] = (
     _row("14", "busy, rings out, then answers", _BUSY, _NO_ANSWER, _ANSWERED),
     _row("20", "silent", (Plan(trying=False, alert=None, alert_seconds=None), Disposition.TRUNK_FAILURE)),
     _row("21", "100 Trying, then nothing", (Plan(alert=None, alert_seconds=None), Disposition.NO_ANSWER)),
+    _row("31", "presses 1", (Plan(presses="1", talk_seconds=None), Disposition.ANSWERED)),
+    _row("32", "presses 2", (Plan(presses="2", talk_seconds=None), Disposition.ANSWERED)),
+    _row("33", "types 1234#", (Plan(presses="1234#", talk_seconds=None), Disposition.ANSWERED)),
     _row("403", "forbidden", (_fails(403, q850_cause=21), Disposition.TRUNK_FAILURE)),
     _row("404", "no such number", (_fails(404, q850_cause=1), Disposition.INVALID_NUMBER)),
     _row("410", "number is gone", (_fails(410, q850_cause=22), Disposition.INVALID_NUMBER)),

@@ -24,6 +24,7 @@ from sip.wire_requests import bye_for, called_dialog, next_hop
 
 ALLOW: Final = ("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER")
 PROVISIONAL_AGAIN_SECONDS: Final = 60.0  # RFC 3261 13.3.1.1: lest a proxy on the way gives up
+PRESS_SECONDS: Final = 2.0  # at pace 1, from the answer to the first key
 Q850_REASONS: Final = {
     1: "Unallocated number",
     17: "User busy",
@@ -134,6 +135,8 @@ class LabCall:
             talk = self._plan.talk_seconds
             limit = self._exchange.max_talk_seconds if talk is None else talk * self._exchange.pace
             self._after(limit, self.hang_up)
+            if self._plan.presses:
+                self._after(PRESS_SECONDS * self._exchange.pace, lambda: self.audio.press(self._plan.presses))
 
     def cancelled(self, instant: Instant) -> None:
         """A CANCEL; without effect after the final response (9.2)."""

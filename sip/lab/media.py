@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 from sip.g711 import RATE_HZ, SILENCE, decode, tone
 from sip.lab.datagrams import Address, UdpSocket
+from sip.lab.keys import KeyPresses
 from sip.lab.log import Instant, RtpCounts
 from sip.sdp import AudioTarget, Codec
 
@@ -151,6 +152,13 @@ class RtpLeg:
         self._sequence = secrets.randbelow(0x8000)
         self._timestamp, self._ssrc = secrets.randbits(32), secrets.randbits(32)
         self._marker = _MARKER
+        self._keys = KeyPresses()
+        self._key_began = 0
+
+    def press(self, keys: str) -> None:
+        """Press keys, as telephone events between the packets of the sound; where the caller takes none, nothing happens."""
+        if self._target is not None and self._target.events is not None:
+            self._keys.press(keys)
 
     def send_to(self, target: AudioTarget | None, sound: Sound | None) -> None:
         """From the next tick send `sound` over and over to `target`, and take its codec for what comes.
@@ -178,10 +186,19 @@ class RtpLeg:
         """One packet; the pulse calls this."""
         if self._target is None:
             return
-        kind = self._target.payload_type | self._marker
-        header = _HEADER.pack(0x80, kind, self._sequence, self._timestamp, self._ssrc)
-        self._sent += self._socket.send(header + self._payload, self._address)
-        self._marker = 0
+        key = self._keys.packet() if self._target.events is not None else None
+        if key is not None and self._target.events is not None:
+            payload, begins = key
+            if begins:
+                self._key_began = self._timestamp
+            kind = self._target.events | (_MARKER if begins else 0)
+            header = _HEADER.pack(0x80, kind, self._sequence, self._key_began, self._ssrc)
+            self._sent += self._socket.send(header + payload, self._address)
+        else:
+            kind = self._target.payload_type | self._marker
+            header = _HEADER.pack(0x80, kind, self._sequence, self._timestamp, self._ssrc)
+            self._sent += self._socket.send(header + self._payload, self._address)
+            self._marker = 0
         self._sequence = (self._sequence + 1) & 0xFFFF
         self._timestamp = (self._timestamp + PACKET_SAMPLES) & 0xFFFFFFFF
 

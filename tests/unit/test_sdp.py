@@ -26,7 +26,7 @@ def chosen(media: str, head: str = HEAD) -> tuple[int, AudioTarget] | None:
 
 def test_the_first_g711_payload_type_of_the_offer_counts() -> None:
     found = chosen("m=audio 5000 RTP/AVP 18 101 0 8\r\na=rtpmap:101 telephone-event/8000\r\n")
-    assert found == (0, AudioTarget("192.0.2.1", 5000, 0, "PCMU", "sendrecv"))
+    assert found == (0, AudioTarget("192.0.2.1", 5000, 0, "PCMU", "sendrecv", 101))
 
 
 def test_a_dynamic_payload_type_may_be_mapped_to_g711_and_a_static_one_away_from_it() -> None:
@@ -115,4 +115,4 @@ def test_the_answer_mirrors_the_direction_and_refuses_other_streams(theirs: str,
 
 def test_our_own_offer_can_be_taken() -> None:
     found = choose_audio(parse_streams(describe_offer(Origin("2001:db8::9", 4000, 7, 1))))
-    assert found == (0, AudioTarget("2001:db8::9", 4000, 8, "PCMA", "sendrecv"))
+    assert found == (0, AudioTarget("2001:db8::9", 4000, 8, "PCMA", "sendrecv", 101))
