@@ -102,6 +102,8 @@ class SipSettings(_Section):
     rtp_port_min: Annotated[int, Field(ge=1024, le=65_535)] | None = None
     rtp_port_max: Annotated[int, Field(ge=1024, le=65_535)] | None = None
     workers: Annotated[int, Field(ge=1, le=256)] | None = None
+    signalling_dscp: Annotated[int, Field(ge=0, le=63)] = 24
+    media_dscp: Annotated[int, Field(ge=0, le=63)] = 46
 
     @field_validator("bind_host")
     @classmethod
@@ -139,9 +141,22 @@ def _readable_secret(path: Path) -> Path:
     return path
 
 
+def _certificates(path: Path) -> Path:
+    try:
+        ssl.create_default_context(cafile=str(path))
+    except OSError as error:
+        raise _refuse(f"cannot read certificates from {path}: {error.strerror or error}") from None
+    return path
+
+
 def _comma_separated(value: object) -> object:
     # How the environment writes a list.
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+# What a final response may be taken for on one trunk. An answer or a loss is not the trunk's to tell.
+OutcomeWord = Literal["busy", "no_answer", "declined", "unreachable", "invalid_number", "trunk_failure"]
+StatusCode = Annotated[str, _matching(r"[3-6][0-9][0-9]", "must be a final SIP status, 300 to 699")]
 
 
 class TrunkSettings(_Section):
@@ -167,6 +182,40 @@ class TrunkSettings(_Section):
     ) = None
     max_concurrent_calls: Annotated[int, Field(ge=1, le=10_000)] = 30
     calls_per_second: Annotated[float, Field(gt=0, le=1000)] = 5
+    from_user: Annotated[
+        str,
+        _matching(r"[A-Za-z0-9.!~*'()&=+$,_-]{0,64}", "must be letters, digits or .!~*'()&=+$,_- (RFC 3261, 25.1)"),
+    ] = ""
+    assert_identity: bool = False
+    anonymous: bool = False
+    strip_digits: Annotated[int, Field(ge=0, le=14)] = 0
+    prefix: Annotated[str, _matching(r"(\+?[0-9*#]{1,15})?", "must be up to 15 digits, * or #, or begin with +")] = ""
+    send_plus: bool = True
+    outbound_proxy: Annotated[str, StringConstraints(max_length=300)] = ""
+    codecs: Annotated[
+        tuple[Literal["pcma", "pcmu", "g722"], ...],
+        Field(strict=False, max_length=3),
+        BeforeValidator(_comma_separated),
+        NoDecode,
+    ] = ()
+    ca_file: Annotated[FilePath, AfterValidator(_certificates)] | None = None
+    verify: bool = True
+    srtp: Literal["off", "optional", "mandatory"] = "off"
+    options_interval_seconds: Annotated[float, Field(ge=0, le=3600)] = 30
+    dispositions: dict[StatusCode, OutcomeWord] = Field(default_factory=dict)
+
+    @field_validator("outbound_proxy")
+    @classmethod
+    def _is_a_proxy_uri(cls, value: str) -> str:
+        return cls._is_a_trunk_uri(value) if value else value
+
+    @field_validator("srtp")
+    @classmethod
+    def _keys_are_hidden(cls, value: str, info: ValidationInfo) -> str:
+        hop = info.data.get("outbound_proxy") or info.data.get("uri", "")
+        if value != "off" and not hop.lower().endswith(";transport=tls"):
+            raise _refuse("needs ;transport=tls in the uri: its keys are sent in the SDP (RFC 4568, 5)")
+        return value
 
     @field_validator("uri")
     @classmethod

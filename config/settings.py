@@ -175,7 +175,7 @@ def _told(detail: ErrorDetails) -> str:
     key = ".".join(where)
     variable = "_".join(["DIALER", "__".join(where).upper()])
     source = f" (set by {variable})" if variable in os.environ else ""
-    if "[key]" in detail["loc"]:
+    if "[key]" in detail["loc"] and where[:-1] == ["trunks"]:
         return f"{key}: a trunk's name is lower-case letters and digits, joined by single - or _, 32 at most{source}"
     if detail["type"] == "extra_forbidden":
         return f"{key}: {_no_such(where[-1], _keys_of(where[:-1]))}{source}"

@@ -12,14 +12,14 @@ from pathlib import Path
 import httpx
 
 from config.settings import Settings
-from dialer.machine import audio_files
+from dialer.machine import audio_files, trunk_profile
 from dialer.ports import StoreUnavailable
 from scheduler import migrations
 from sip.facts import StackUnusable
 from sip.facts import probe as probe_build
 from sip.options import NoAnswer, probe
 from sip.plan import PlanImpossible, PoolPlan, plan_pool
-from sip.trunk import Target, UnfitForSip
+from sip.trunk import UnfitForSip
 
 _LITTLE_SPACE_BYTES = 1 << 30
 # RTP, RTCP and the WAV of a leg; the pair of a leg that has just ended rests for half a second.
@@ -140,7 +140,7 @@ async def _trunks(settings: Settings) -> list[Finding]:
 async def _trunk(name: str, settings: Settings) -> Finding:
     subject = f"trunk {name}"
     try:
-        seen = await probe(Target.parse(settings.trunks[name].uri), settings.sip.bind_host)
+        seen = await probe(trunk_profile(name, settings.trunks[name]), settings.sip.bind_host)
     except (NoAnswer, UnfitForSip) as error:
         return Finding(Grade.FAILED, subject, str(error))
     who = f", {seen.agent}" if seen.agent else ""

@@ -1,13 +1,16 @@
-"""What the settings mean to the parts below the roof: rules for numbers, and what this machine offers to playbooks."""
+"""What the settings mean to the parts below the roof: rules for numbers, trunks, what this machine offers to playbooks."""
 
 import re
 from pathlib import Path
 
+from config.sections import TrunkSettings
 from config.settings import Settings
 from dialer.core.destinations import DestinationRules
+from dialer.core.model import Disposition, Trunk
 from dialer.core.phone import PhoneRules
 from dialer.core.playbook import Machine
 from sip.library import OWN_FOLDER, RECORDINGS
+from sip.trunk import TrunkProfile
 
 
 def phone_rules(settings: Settings) -> PhoneRules:
@@ -21,6 +24,41 @@ def destination_rules(settings: Settings) -> DestinationRules:
     limits = settings.limits
     home = None if limits.international else settings.phone.default_region
     return DestinationRules(limits.destinations, home, refuse_premium=not limits.premium)
+
+
+def trunk_profile(name: str, trunk: TrunkSettings) -> TrunkProfile:
+    """What the SIP floor needs to know of a trunk."""
+    return TrunkProfile(
+        name=name,
+        uri=trunk.uri,
+        username=trunk.username,
+        password=trunk.password.get_secret_value(),
+        caller_id=trunk.caller_id,
+        from_user=trunk.from_user,
+        register=trunk.registers,
+        assert_identity=trunk.assert_identity,
+        anonymous=trunk.anonymous,
+        strip_digits=trunk.strip_digits,
+        prefix=trunk.prefix,
+        send_plus=trunk.send_plus,
+        outbound_proxy=trunk.outbound_proxy,
+        codecs=list(trunk.codecs),
+        ca_file=str(trunk.ca_file or ""),
+        verify=trunk.verify,
+        srtp=trunk.srtp,
+    )
+
+
+def trunk_limits(name: str, trunk: TrunkSettings) -> Trunk:
+    """What the core needs to know of a trunk."""
+    return Trunk(
+        name=name,
+        max_concurrent_calls=trunk.max_concurrent_calls,
+        calls_per_second=trunk.calls_per_second,
+        caller_id=trunk.caller_id,
+        options_interval_seconds=trunk.options_interval_seconds,
+        dispositions={int(status): Disposition(word) for status, word in trunk.dispositions.items()},
+    )
 
 
 def machine_of(settings: Settings) -> Machine:

@@ -26,18 +26,17 @@ from api.backend import Backend, Record
 from api.metrics import Snapshot, make_registry
 from api.rate_limit import RateLimit
 from api.server import HttpServer, serve_http
-from config.sections import TrunkSettings
 from config.settings import Settings
 from dialer.condition import not_ready, snapshot, trunk_records
 from dialer.control import EngineControl
 from dialer.core.dispatch import Limits
 from dialer.core.intake import IntakeRules
-from dialer.core.model import CampaignId, Trunk
+from dialer.core.model import CampaignId
 from dialer.core.phone import PhoneRules, normalize
 from dialer.engine import STORE_RETRY_SECONDS, Engine
 from dialer.event_loop import new_event_loop
 from dialer.logs import configure
-from dialer.machine import destination_rules, machine_of, phone_rules
+from dialer.machine import destination_rules, machine_of, phone_rules, trunk_limits, trunk_profile
 from dialer.outlets import Outlets
 from dialer.ports import StoreUnavailable
 from scheduler.accounts import Accounts
@@ -56,7 +55,7 @@ from sip.facts import StackUnusable
 from sip.library import Library
 from sip.orphans import end_orphans
 from sip.pool import WorkerPool
-from sip.trunk import TrunkProfile, UnfitForSip
+from sip.trunk import UnfitForSip
 
 log = structlog.get_logger(__name__)
 
@@ -87,18 +86,6 @@ def require_own_packages() -> None:
             raise CannotStart(
                 f"another package named {name!r} hides ours: {found}; install dialer in a venv of its own"
             )
-
-
-def trunk_profile(name: str, trunk: TrunkSettings) -> TrunkProfile:
-    """What the SIP floor needs to know of a trunk."""
-    return TrunkProfile(
-        name=name,
-        uri=trunk.uri,
-        username=trunk.username,
-        password=trunk.password.get_secret_value(),
-        caller_id=trunk.caller_id,
-        register=trunk.registers,
-    )
 
 
 class Service:
@@ -198,10 +185,7 @@ class Service:
             clock=clock,
             store=self._store,
             control=self._pool,
-            trunks=[
-                Trunk(name, trunk.max_concurrent_calls, trunk.calls_per_second, trunk.caller_id)
-                for name, trunk in settings.trunks.items()
-            ],
+            trunks=[trunk_limits(name, trunk) for name, trunk in settings.trunks.items()],
             limits=Limits(
                 max_concurrent_calls=settings.pacing.max_concurrent_calls,
                 min_recall_gap_ms=round(settings.pacing.min_recall_gap_seconds * 1000),
@@ -263,6 +247,8 @@ class Service:
             port=sip.port,
             rtp_ports=rtp,
             workers=sip.workers,
+            signalling_dscp=sip.signalling_dscp,
+            media_dscp=sip.media_dscp,
         )
         # The engine has drained by then: what is left gets no more time.
         parts.push_async_callback(self._pool.stop, 0)

@@ -3,7 +3,7 @@
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, ParamSpec
 
 import pjsua2 as pj
@@ -12,6 +12,7 @@ from dialer.core.events import Answered, DigitPressed, EndedBy, InviteSent, LegE
 from dialer.core.model import LegId, WallMs
 from sip.causes import carries_description, read_verdict
 from sip.dialog import DialogFacts
+from sip.offer import with_codecs
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -55,6 +56,7 @@ class Leg(pj.Call):  # type: ignore[misc]
         sip_call_id: str,
         report: Callable[[LegEvent], None],
         note: Callable[["Leg"], None],
+        codecs: Sequence[str] = (),
     ) -> None:
         super().__init__(account)
         self.leg = leg
@@ -63,6 +65,7 @@ class Leg(pj.Call):  # type: ignore[misc]
         self.end: LegEnded | None = None
         self._report = report
         self._note = note
+        self._codecs = codecs
         self._rang = False
         self._sip_status = 0
         self._dialog = DialogFacts()
@@ -90,6 +93,12 @@ class Leg(pj.Call):  # type: ignore[misc]
         if 180 <= status < 190 and not self._rang:
             self._rang = True
             self._report(Rang(self.leg, wall_ms(), status, carries_description(text), self._dialog.as_json()))
+
+    @contained
+    def onCallSdpCreated(self, prm: Any) -> None:  # noqa: N802, ANN401
+        """Our offer or answer, before it is sent: a trunk may want other codecs than the rest."""
+        if self._codecs:
+            prm.sdp.wholeSdp = with_codecs(prm.sdp.wholeSdp, self._codecs)
 
     @contained
     def onCallState(self, prm: Any) -> None:  # noqa: N802, ANN401

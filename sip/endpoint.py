@@ -2,8 +2,11 @@
 
 import logging
 import os
+import random
 import ssl
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -11,7 +14,7 @@ import pjsua2 as pj
 
 from sip.call import contained
 from sip.messages import Begin, RegistrationChanged, SetTrunk
-from sip.trunk import Target
+from sip.trunk import Target, TrunkProfile
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +30,38 @@ _TRANSPORTS: Final = {  # by the word in the URI and whether the address is IPv6
 }
 STRANGERS: Final = 16  # places beside our legs, for incoming calls until they are rejected
 REGISTER_SECONDS: Final = 300
-REGISTER_RETRY_SECONDS: Final = 30
+REGISTER_AGAIN_SECONDS: Final = (2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 120.0, 300.0)
+REJECTED: Final = frozenset({401, 403, 404, 407})  # the same again would be answered the same, and may lock the account
+_SRTP: Final = {
+    "off": pj.PJMEDIA_SRTP_DISABLED,
+    "optional": pj.PJMEDIA_SRTP_OPTIONAL,
+    "mandatory": pj.PJMEDIA_SRTP_MANDATORY,
+}
+
+
+def _mark(config: Any, dscp: int) -> None:  # noqa: ANN401 - several of the stack's classes have these fields
+    config.qosParams.flags = pj.PJ_QOS_PARAM_HAS_DSCP
+    config.qosParams.dscp_val = dscp
+
+
+@dataclass(slots=True)
+class Registering:
+    """How a trunk's registration goes: `failures` in a row, and when to try again (None: not by ourselves)."""
+
+    failures: int = 0
+    again_at: float | None = None
+
+    def ended(self, sip_status: int, now: float, *, registered: bool) -> None:
+        """The registrar's answer, or its absence (408), or the end of a transport. Rejected credentials are final."""
+        if registered:
+            self.failures, self.again_at = 0, None
+            return
+        if sip_status in REJECTED:
+            self.again_at = None
+            return
+        pause = REGISTER_AGAIN_SECONDS[min(self.failures, len(REGISTER_AGAIN_SECONDS) - 1)]
+        self.failures += 1
+        self.again_at = now + pause * random.uniform(1.0, 1.25)  # noqa: S311 - so that a restart brings no wave
 
 
 class StackLog(pj.LogWriter):  # type: ignore[misc]
@@ -42,11 +76,18 @@ class StackLog(pj.LogWriter):  # type: ignore[misc]
 class Account(pj.Account):  # type: ignore[misc]
     """A trunk's account. Nobody calls us: what arrives from outside a dialog is refused."""
 
-    def __init__(self, trunk: str, strangers: list[pj.Call], report: Callable[[RegistrationChanged], None]) -> None:
+    def __init__(
+        self,
+        trunk: str,
+        strangers: list[pj.Call],
+        report: Callable[[RegistrationChanged], None],
+        registering: Registering,
+    ) -> None:
         super().__init__()
         self.trunk = trunk
         self._strangers = strangers
         self._report = report
+        self._registering = registering
 
     @contained
     def onIncomingCall(self, prm: pj.OnIncomingCallParam) -> None:  # noqa: N802
@@ -62,6 +103,8 @@ class Account(pj.Account):  # type: ignore[misc]
     def onRegState(self, prm: Any) -> None:  # noqa: N802, ANN401
         """The registrar's word."""
         registered = prm.status == 0 and prm.code // 100 == 2 and prm.expiration > 0
+        if prm.code // 100 != 2 or registered:  # else it is our own good-bye
+            self._registering.ended(prm.code, time.monotonic(), registered=registered)
         self._report(RegistrationChanged(self.trunk, registered, prm.code, prm.reason))
 
 
@@ -76,7 +119,8 @@ class Endpoint:
         self._begin = begin
         self._report = report
         self._accounts: dict[str, tuple[Account, Target, SetTrunk]] = {}
-        self._transports: dict[tuple[str, str], int] = {}
+        self._transports: dict[tuple[str, str, str, bool], int] = {}
+        self._registering: dict[str, Registering] = {}
         self.strangers: list[pj.Call] = []
         self._log = StackLog()
         self._stack = pj.Endpoint()
@@ -113,17 +157,20 @@ class Endpoint:
         config.logConfig.writer = self._log
         return config
 
-    def _transport(self, kind: str, local_address: str) -> int:
-        """The transport of that kind bound to that address; made on its first use."""
-        key = (kind, local_address)
+    def _transport(self, trunk: TrunkProfile, local_address: str) -> int:
+        """The transport that the trunk wants, bound to that address; made on its first use."""
+        kind = trunk.hop.transport
+        tls = (trunk.ca_file, trunk.verify) if kind == "tls" else ("", True)
+        key = (kind, local_address, *tls)
         if key not in self._transports:
             config = pj.TransportConfig()
             config.boundAddress = local_address
             config.port = 0 if kind == "tls" else self._begin.sip_port
-            config.qosType = pj.PJ_QOS_TYPE_SIGNALLING
+            _mark(config, self._begin.signalling_dscp)
             if kind == "tls":
-                config.tlsConfig.verifyServer = True
-                config.tlsConfig.CaListFile = ssl.get_default_verify_paths().cafile or ""
+                _mark(config.tlsConfig, self._begin.signalling_dscp)
+                config.tlsConfig.verifyServer = trunk.verify
+                config.tlsConfig.CaListFile = trunk.ca_file or ssl.get_default_verify_paths().cafile or ""
             self._transports[key] = self._stack.transportCreate(_TRANSPORTS[kind, ":" in local_address], config)
         return self._transports[key]
 
@@ -136,30 +183,37 @@ class Endpoint:
             known[0].modify(config)
             self._accounts[order.trunk.name] = (known[0], target, order)
             return
-        account = Account(order.trunk.name, self.strangers, self._report)
+        registering = self._registering[order.trunk.name] = Registering()
+        account = Account(order.trunk.name, self.strangers, self._report, registering)
         account.create(config)
         self._accounts[order.trunk.name] = (account, target, order)
 
     def _account_configuration(self, order: SetTrunk, target: Target) -> pj.AccountConfig:
         trunk, config = order.trunk, pj.AccountConfig()
         config.idUri = f"sip:{trunk.username or 'dialer'}@{target.host_port}"
-        config.sipConfig.transportId = self._transport(target.transport, order.local_address)
+        config.sipConfig.transportId = self._transport(trunk, order.local_address)
         if trunk.username:
             config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", trunk.username, 0, trunk.password))
-        if target.is_name:  # resolved already: the stack's own resolver would block this thread
-            config.sipConfig.proxies.append(target.route_to(order.address))
+        hop = trunk.hop
+        if trunk.outbound_proxy:
+            config.sipConfig.proxies.append(hop.route_to(order.address, shown=True))
+        elif hop.is_name and hop.transport != "tls":
+            # Resolved already: the stack's own resolver would block this thread. A TLS trunk's name has to stay, because the
+            # stack checks the certificate against the host of the route; its resolver asks no farther than the system's.
+            config.sipConfig.proxies.append(hop.route_to(order.address))
         four = ":" not in order.address
         for part in (config.sipConfig, config.mediaConfig):
             # With IPv6 in the build and not switched off here, 1,000 calls a second fall to 2.6.
             part.ipv6Use = pj.PJSUA_IPV6_DISABLED if four else pj.PJSUA_IPV6_ENABLED_USE_IPV6_ONLY
         config.regConfig.registrarUri = target.uri_of("") if trunk.register and order.registers else ""
         config.regConfig.timeoutSec = REGISTER_SECONDS
-        config.regConfig.retryIntervalSec = config.regConfig.firstRetryIntervalSec = REGISTER_RETRY_SECONDS
+        config.regConfig.retryIntervalSec = config.regConfig.firstRetryIntervalSec = 0  # `Registering` decides
         config.mediaConfig.transportConfig.port = self._begin.rtp_port
         config.mediaConfig.transportConfig.portRange = self._begin.rtp_ports
         config.mediaConfig.transportConfig.boundAddress = order.local_address
-        config.mediaConfig.transportConfig.qosType = pj.PJ_QOS_TYPE_VOICE
-        config.mediaConfig.srtpUse = pj.PJMEDIA_SRTP_DISABLED
+        _mark(config.mediaConfig.transportConfig, self._begin.media_dscp)
+        config.mediaConfig.srtpUse = _SRTP[trunk.srtp]
+        config.mediaConfig.srtpSecureSignaling = int(hop.transport == "tls")
         config.mediaConfig.lockCodecEnabled = False  # it would re-INVITE every peer that answers with two codecs
         config.natConfig.iceEnabled = False
         config.natConfig.contactRewriteUse = config.natConfig.viaRewriteUse = config.natConfig.sdpNatRewriteUse = 0
@@ -173,9 +227,22 @@ class Endpoint:
         """Let the stack do what is due, waiting at most so long for something to come."""
         self._stack.libHandleEvents(milliseconds)
 
+    def register_again(self) -> None:
+        """Try registrations that failed once more, those whose pause is over."""
+        now = time.monotonic()
+        for name, registering in self._registering.items():
+            if registering.again_at is not None and registering.again_at <= now:
+                registering.again_at = None
+                try:
+                    self._accounts[name][0].setRegistration(True)
+                except pj.Error as fault:  # nothing left: no transport
+                    registering.ended(0, now, registered=False)
+                    log.debug("trunk %s: %s", name, fault.reason)
+
     def unregister(self) -> bool:
         """Tell the registrars that we leave; the answers come with later `handle_events`. Whether there are any."""
         left = False
+        self._registering.clear()
         for account, _, order in self._accounts.values():
             if order.trunk.register and order.registers:
                 try:

@@ -16,7 +16,7 @@ from sip.endpoint import Endpoint
 from sip.media import Jukebox
 from sip.messages import Dial
 from sip.tape import Tapes
-from sip.trunk import UnfitForSip, asserted_identity, from_uri, request_user
+from sip.trunk import UnfitForSip, asserted_identity, dialed_number, from_uri, request_user
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Legs:
         """Send the INVITE, or report why not."""
         try:
             account, target, trunk = self._endpoint.account(order.trunk)
-            uri = target.uri_of(request_user(order.number))
+            uri = target.uri_of(request_user(dialed_number(trunk.trunk, order.number)))
             parameters = _call_parameters(order.sip_call_id, from_uri(trunk.trunk, order.caller_id))
             identity = asserted_identity(trunk.trunk, order.caller_id)
         except KeyError:
@@ -68,12 +68,14 @@ class Legs:
         if not self.accepting:
             self._refuse(order.leg, "the worker is about to leave", transient=True)
             return
-        if identity:
-            header = pj.SipHeader()
-            header.hName, header.hValue = "P-Asserted-Identity", identity
-            parameters.txOption.headers.append(header)
+        headers = {"P-Asserted-Identity": identity, "Privacy": "id" if trunk.trunk.anonymous else None}
+        for name, value in headers.items():
+            if value is not None:
+                header = pj.SipHeader()
+                header.hName, header.hValue = name, value
+                parameters.txOption.headers.append(header)
         self.dialed += 1
-        leg = Leg(account, order.leg, order.sip_call_id, self._report, self._noted.append)
+        leg = Leg(account, order.leg, order.sip_call_id, self._report, self._noted.append, trunk.trunk.codecs)
         try:
             leg.makeCall(uri, parameters)
         except pj.Error as fault:

@@ -43,7 +43,8 @@ class BadMessage(ValueError):
 class Begin:
     """The first message to a worker: what it is to bind and how many legs it may carry.
 
-    `sip_port` 0 lets the kernel choose. RTP ports are `rtp_port` to `rtp_port + rtp_ports - 1`, of this worker alone.
+    `sip_port` 0 lets the kernel choose. RTP ports are `rtp_port` to `rtp_port + rtp_ports - 1`, of this worker alone. The
+    DSCPs (RFC 2474) mark what leaves.
     """
 
     sip_port: int
@@ -51,6 +52,8 @@ class Begin:
     rtp_ports: int
     max_legs: int
     media_directory: str
+    signalling_dscp: int = 24
+    media_dscp: int = 46
 
 
 @dataclass(frozen=True, slots=True)

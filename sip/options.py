@@ -2,13 +2,12 @@
 
 import asyncio
 import secrets
-import ssl
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sip.grammar import MalformedMessage
 from sip.resolve import find_way
-from sip.trunk import Target
+from sip.trunk import TrunkProfile
 from sip.wire import Response, framed, parse
 from sip.wire_requests import options_request
 
@@ -32,8 +31,9 @@ class Sighting:
     milliseconds: float
 
 
-async def probe(target: Target, bind_host: str, deadline_seconds: float = DEADLINE_SECONDS) -> Sighting:
-    """Ask the trunk's host, by the transport of its URI. Raises `NoAnswer`."""
+async def probe(trunk: TrunkProfile, bind_host: str, deadline_seconds: float = DEADLINE_SECONDS) -> Sighting:
+    """Ask the trunk's host, or its outbound proxy, by the transport of that URI. Raises `NoAnswer` and UnfitForSip."""
+    target = trunk.hop
     try:
         way = await find_way(target, bind_host)
     except OSError as error:
@@ -42,7 +42,7 @@ async def probe(target: Target, bind_host: str, deadline_seconds: float = DEADLI
     ask = _by_udp if target.transport == "udp" else _by_stream
     try:
         async with asyncio.timeout(deadline_seconds):
-            answer = await ask(target, way.address, way.local_address)
+            answer = await ask(trunk, way.address, way.local_address)
     except TimeoutError:
         where = f"{way.address}:{target.port} by {target.transport}"
         raise NoAnswer(f"no answer to OPTIONS from {where} within {deadline_seconds:g} s") from None
@@ -52,14 +52,14 @@ async def probe(target: Target, bind_host: str, deadline_seconds: float = DEADLI
     return Sighting(way.address, answer.status, answer.reason, agent, (time.monotonic() - began) * 1000)
 
 
-async def why_not(target: Target, bind_host: str) -> str | None:
+async def why_not(trunk: TrunkProfile, bind_host: str) -> str | None:
     """None when the trunk answers OPTIONS, else why it cannot be used.
 
     Any status is an answer, 404 and 405 too: somebody speaks SIP there. But 503 says that it is out of service (RFC 3261
     21.5.4), and 408 that a proxy found nobody behind it.
     """
     try:
-        seen = await probe(target, bind_host)
+        seen = await probe(trunk, bind_host)
     except NoAnswer as fault:
         return str(fault)
     return f"OPTIONS was answered with {seen.status} {seen.phrase}" if seen.status in {408, 503} else None
@@ -81,13 +81,14 @@ class _Listener(asyncio.DatagramProtocol):
             self.answered.set_exception(exc)
 
 
-async def _by_udp(target: Target, address: str, local: str) -> Response:
+async def _by_udp(trunk: TrunkProfile, address: str, local: str) -> Response:
+    target = trunk.hop
     token = secrets.token_hex(8)
     transport, listener = await asyncio.get_running_loop().create_datagram_endpoint(
         lambda: _Listener(token), local_addr=(local, 0), remote_addr=(address, target.port)
     )
     try:
-        request = _options(target, transport, token, "UDP")
+        request = _options(trunk, transport, token, "UDP")
         for pause in _AGAIN_AFTER_SECONDS:
             transport.sendto(request)
             done, _ = await asyncio.wait([listener.answered], timeout=pause)
@@ -98,18 +99,19 @@ async def _by_udp(target: Target, address: str, local: str) -> Response:
         transport.close()
 
 
-async def _by_stream(target: Target, address: str, local: str) -> Response:
+async def _by_stream(trunk: TrunkProfile, address: str, local: str) -> Response:
+    target = trunk.hop
     token = secrets.token_hex(8)
     tls = target.transport == "tls"
     reader, writer = await asyncio.open_connection(
         address,
         target.port,
         local_addr=(local, 0),
-        ssl=ssl.create_default_context() if tls else None,
+        ssl=trunk.tls_context() if tls else None,
         server_hostname=target.host if tls else None,
     )
     try:
-        writer.write(_options(target, writer.transport, token, "TLS" if tls else "TCP"))
+        writer.write(_options(trunk, writer.transport, token, "TLS" if tls else "TCP"))
         buffer = bytearray()
         while piece := await reader.read(65_536):
             buffer += piece
@@ -121,12 +123,15 @@ async def _by_stream(target: Target, address: str, local: str) -> Response:
         writer.close()
 
 
-def _options(target: Target, transport: asyncio.BaseTransport, token: str, word: str) -> bytes:
+def _options(trunk: TrunkProfile, transport: asyncio.BaseTransport, token: str, word: str) -> bytes:
     host, port = transport.get_extra_info("sockname")[:2]
     sent_by = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     request = options_request(
-        target.uri_of(""), from_uri=f"sip:dialer@{sent_by}", sent_by=sent_by, token=token, transport=word
+        trunk.target.uri_of(""), from_uri=f"sip:dialer@{sent_by}", sent_by=sent_by, token=token, transport=word
     )
+    if trunk.outbound_proxy:
+        route = ("Route", f"<{trunk.hop.route_to(trunk.hop.host, shown=True)}>")
+        request = replace(request, headers=(*request.headers, route))
     return request.encode()
 
 

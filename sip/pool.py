@@ -87,9 +87,11 @@ class WorkerPool:
         rtp_ports: tuple[int, int] | None = None,
         workers: int | None = None,
         facts: BuildFacts | None = None,
+        signalling_dscp: int = 24,
+        media_dscp: int = 46,
     ) -> None:
         self._trunks = {trunk.name: trunk for trunk in trunks}
-        self._targets: dict[str, Target] = {trunk.name: trunk.target for trunk in trunks}
+        self._targets: dict[str, Target] = {trunk.name: trunk.hop for trunk in trunks}
         self._max_calls = max_concurrent_calls
         self._media_directory = media_directory
         self._bind_host = bind_host
@@ -97,6 +99,7 @@ class WorkerPool:
         self._rtp_ports = rtp_ports
         self._wanted_workers = workers
         self.facts = facts
+        self._dscp = signalling_dscp, media_dscp
         self._supervisor: Supervisor | None = None
         self._ways: dict[str, Way] = {}
         self._unresolved: dict[str, str] = {}
@@ -168,6 +171,8 @@ class WorkerPool:
             rtp_ports=plan.rtp_ports,
             max_legs=plan.places,
             media_directory=str(self._media_directory),
+            signalling_dscp=self._dscp[0],
+            media_dscp=self._dscp[1],
         )
 
     @property
@@ -284,7 +289,7 @@ class WorkerPool:
         """See CallControl. The request leaves from this process: a worker that is stuck must not make a trunk look dead."""
 
         async def ask() -> None:
-            ended(await why_not(self._targets[trunk], self._bind_host))
+            ended(await why_not(self._trunks[trunk], self._bind_host))
 
         task = asyncio.create_task(ask())
         self._asking.add(task)

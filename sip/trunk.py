@@ -2,7 +2,8 @@
 
 import ipaddress
 import re
-from dataclasses import dataclass
+import ssl
+from dataclasses import dataclass, field
 from typing import Final
 
 _URI: Final = re.compile(
@@ -23,10 +24,16 @@ class UnfitForSip(ValueError):
 class TrunkProfile:
     """One trunk as configured.
 
+    Numbers in E.164 lose their first `strip_digits` digits, then get `prefix` before them; "+" is sent with those that were
+    left alone, unless `send_plus` is False. Internal numbers are sent as they are.
+
     `uri` is `sip:host[:port][;transport=udp|tcp|tls]`. `username` "" means no credentials (the peer knows our address).
     `caller_id` is the From user of calls whose order names none; "" falls back to the username. `from_user`, where not
     "", is the From user of every call, for peers that know us by it; the caller id then goes into P-Asserted-Identity
-    (RFC 3325). `register` keeps a registration with the host.
+    (RFC 3325), as it also does with `assert_identity`. `anonymous` hides it from the callee (RFC 3323): From says nothing, and
+    P-Asserted-Identity tells the trunk. `register` keeps a registration with the host. `outbound_proxy` "" or a URI like `uri`
+    that all requests go to. `codecs` in order of preference; none: those of this machine. `ca_file` "" is the system's list.
+    `srtp` is off, optional or mandatory.
     """
 
     name: str
@@ -36,11 +43,34 @@ class TrunkProfile:
     caller_id: str = ""
     from_user: str = ""
     register: bool = False
+    assert_identity: bool = False
+    anonymous: bool = False
+    strip_digits: int = 0
+    prefix: str = ""
+    send_plus: bool = True
+    outbound_proxy: str = ""
+    codecs: list[str] = field(default_factory=list)
+    ca_file: str = ""
+    verify: bool = True
+    srtp: str = "off"
 
     @property
     def target(self) -> "Target":
         """The URI in parts. Raises UnfitForSip."""
         return Target.parse(self.uri)
+
+    @property
+    def hop(self) -> "Target":
+        """Where requests go first: the outbound proxy, or the trunk itself. Raises UnfitForSip."""
+        return Target.parse(self.outbound_proxy or self.uri)
+
+    def tls_context(self) -> ssl.SSLContext:
+        """How this process checks the trunk's certificate. Raises OSError (ssl.SSLError is one) for a file that is no list."""
+        context = ssl.create_default_context(cafile=self.ca_file or None)
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +119,26 @@ class Target:
         """The Request-URI for `user` ("" for the host itself, as a registrar is addressed)."""
         return f"sip:{user}@{self.host_port}{self.parameters}" if user else f"sip:{self.host_port}{self.parameters}"
 
-    def route_to(self, address: str) -> str:
-        """A route that leads to the resolved `address` and stays off the wire: `hide` is pjsip's word for that."""
-        return f"sip:{_bracketed(address)}:{self.port};transport={self.transport};lr;hide"
+    def route_to(self, address: str, *, shown: bool = False) -> str:
+        """A route that leads to the resolved `address`. Unless `shown` it stays off the wire: `hide` is pjsip's word."""
+        route = f"sip:{_bracketed(address)}:{self.port};transport={self.transport};lr"
+        return route if shown else f"{route};hide"
+
+
+def dialed_number(trunk: TrunkProfile, number: str) -> str:
+    """`number` as this trunk wants it. Raises UnfitForSip when nothing would be left of it.
+
+    >>> dialed_number(TrunkProfile("t", "sip:h", strip_digits=2, prefix="0"), "+34600000001")
+    '0600000001'
+    """
+    digits = number.removeprefix("+")
+    if digits == number:
+        return number
+    if len(digits) <= trunk.strip_digits:
+        raise UnfitForSip(f"trunk {trunk.name}: nothing is left of {number!r} without {trunk.strip_digits} digits")
+    if not trunk.strip_digits and not trunk.prefix and trunk.send_plus:
+        return number
+    return trunk.prefix + digits[trunk.strip_digits :]
 
 
 def request_user(number: str) -> str:
@@ -105,7 +152,12 @@ def request_user(number: str) -> str:
 
 
 def from_uri(trunk: TrunkProfile, caller_id: str) -> str:
-    """The From URI of a call: the trunk's host, and the user that the trunk's profile chooses. Raises UnfitForSip."""
+    """The From URI of a call: the trunk's host, and the user that the trunk's profile chooses. Raises UnfitForSip.
+
+    An anonymous one is RFC 3323's (4.1.1.3), with its display name; where the trunk knows us by `from_user`, that stays.
+    """
+    if trunk.anonymous and not trunk.from_user:
+        return '"Anonymous" <sip:anonymous@anonymous.invalid>'
     asserted = checked_caller_id(caller_id or trunk.caller_id)
     user = trunk.from_user or asserted or trunk.username or "anonymous"
     if not _USER.fullmatch(user) and user != asserted:
@@ -116,7 +168,8 @@ def from_uri(trunk: TrunkProfile, caller_id: str) -> str:
 def asserted_identity(trunk: TrunkProfile, caller_id: str) -> str | None:
     """The value of P-Asserted-Identity, or None where From already says it. Raises UnfitForSip."""
     asserted = checked_caller_id(caller_id or trunk.caller_id)
-    return f"<sip:{asserted}@{_bracketed(trunk.target.host)}>" if trunk.from_user and asserted else None
+    tells = trunk.from_user or trunk.assert_identity or trunk.anonymous
+    return f"<sip:{asserted}@{_bracketed(trunk.target.host)}>" if tells and asserted else None
 
 
 def checked_caller_id(caller_id: str) -> str:

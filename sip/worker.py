@@ -78,6 +78,7 @@ class Worker:
             self._flush()
             self._wait()
             self._endpoint.handle_events(0)
+            self._endpoint.register_again()
             self._legs.settle()
         self._flush()
 

@@ -14,8 +14,8 @@ from scheduler.migrations import migrate
 from sip.facts import BuildFacts, StackUnusable
 from sip.lab import Lab
 from sip.options import NoAnswer, probe
-from sip.trunk import Target
 from tests.support.dialer_process import free_port
+from tests.support.pools import trunk_to
 
 FULL_BUILD = BuildFacts(version="2.17", max_calls=1024, waits_by_epoll=True, tls_1_3=True)
 
@@ -47,7 +47,7 @@ def by_subject(found: list[Finding]) -> dict[str, Finding]:
 def test_a_trunk_that_answers_options_is_seen(transport: str) -> None:
     async def story() -> None:
         async with Lab() as lab:
-            seen = await probe(Target.parse(f"sip:127.0.0.1:{lab.port};transport={transport}"), "127.0.0.1")
+            seen = await probe(trunk_to(lab.port, transport=transport), "127.0.0.1")
             assert (seen.status, seen.address) == (200, "127.0.0.1")
             assert 0 < seen.milliseconds < 4000
 
@@ -57,7 +57,7 @@ def test_a_trunk_that_answers_options_is_seen(transport: str) -> None:
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 def test_a_port_where_nobody_listens_is_told_without_waiting(transport: str) -> None:
     with pytest.raises(NoAnswer, match=f"by {transport}: "):
-        asyncio.run(probe(Target.parse(f"sip:127.0.0.1:{free_port()};transport={transport}"), "127.0.0.1"))
+        asyncio.run(probe(trunk_to(free_port(), transport=transport), "127.0.0.1"))
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
@@ -67,7 +67,7 @@ def test_a_peer_that_stays_silent_is_given_up(kind: socket.SocketKind) -> None:
         if kind is socket.SOCK_STREAM:
             silent.listen()
         transport = "udp" if kind is socket.SOCK_DGRAM else "tcp"
-        target = Target.parse(f"sip:127.0.0.1:{silent.getsockname()[1]};transport={transport}")
+        target = trunk_to(silent.getsockname()[1], transport=transport)
         with pytest.raises(NoAnswer, match=r"within 0\.2 s"):
             asyncio.run(probe(target, "127.0.0.1", 0.2))
 
@@ -89,7 +89,7 @@ def test_an_answer_is_taken_among_noise() -> None:
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_datagram_endpoint(Noisy, local_addr=("127.0.0.1", 0))
         port = transport.get_extra_info("sockname")[1]
-        seen = await probe(Target.parse(f"sip:127.0.0.1:{port}"), "127.0.0.1")
+        seen = await probe(trunk_to(port), "127.0.0.1")
         assert (seen.status, seen.phrase, seen.agent) == (404, "Not Found", "PBX 1")
         transport.close()
 

@@ -9,6 +9,9 @@ import pytest
 
 from config import settings
 from config.settings import InvalidSettings, Settings, find_file, load
+from dialer.core.model import Disposition
+from dialer.machine import trunk_limits, trunk_profile
+from sip.trunk import TrunkProfile
 
 Read = Callable[[str], Settings]
 Faults = Callable[[str], list[str]]
@@ -421,3 +424,55 @@ def test_numbers_abroad_can_only_be_refused_where_it_is_known_what_is_abroad(tmp
     file.write_text('[limits]\ninternational = false\ndestinations = ["34"]\n[phone]\ndefault_region = "ES"\n')
     with pytest.raises(InvalidSettings, match=r"limits\.destinations\.0: must begin with"):
         load(file)
+
+
+@pytest.mark.parametrize(
+    ("lines", "fault"),
+    [
+        ('from_user = "a b"', "trunks.pbx.from_user: must be letters"),
+        ('prefix = "+34x"', "trunks.pbx.prefix: must be up to 15 digits"),
+        ("strip_digits = 15", "trunks.pbx.strip_digits: must be 14 or less"),
+        ('outbound_proxy = "10.0.0.1"', "trunks.pbx.outbound_proxy: must look like sip:HOST"),
+        ('codecs = ["opus"]', "trunks.pbx.codecs.0: must be 'pcma', 'pcmu' or 'g722'"),
+        ('ca_file = "/nonexistent/ca.pem"', "trunks.pbx.ca_file: cannot read certificates from"),
+        ('srtp = "mandatory"', "trunks.pbx.srtp: needs ;transport=tls"),
+        ('srtp = "always"', "trunks.pbx.srtp: must be"),
+        ("options_interval_seconds = -1", "trunks.pbx.options_interval_seconds: must be 0 or more"),
+        ('dispositions = { "180" = "busy" }', "must be a final SIP status"),
+        ('dispositions = { "480" = "answered" }', "trunks.pbx.dispositions.480: must be"),
+    ],
+)
+def test_a_wrong_setting_of_a_trunk_is_named(lines: str, fault: str, tmp_path: Path) -> None:
+    file = tmp_path / "dialer.toml"
+    file.write_text(f'[trunks.pbx]\nuri = "sip:10.0.0.5"\n{lines}\n')
+    with pytest.raises(InvalidSettings) as refused:
+        load(file)
+    assert fault in str(refused.value)
+
+
+def test_a_trunks_settings_reach_the_sip_floor_and_the_core(tmp_path: Path) -> None:
+    file = tmp_path / "dialer.toml"
+    file.write_text(
+        '[trunks.pbx]\nuri = "sip:10.0.0.5;transport=tls"\nfrom_user = "acct"\nassert_identity = true\nanonymous = true\n'
+        'strip_digits = 2\nprefix = "0"\nsend_plus = false\noutbound_proxy = "sip:10.0.0.1;transport=tls"\n'
+        'codecs = ["pcmu", "pcma"]\nverify = false\nsrtp = "mandatory"\noptions_interval_seconds = 5\n'
+        'dispositions = { "480" = "no_answer" }\n'
+    )
+    trunk = load(file).trunks["pbx"]
+    assert trunk_profile("pbx", trunk) == TrunkProfile(
+        "pbx",
+        "sip:10.0.0.5;transport=tls",
+        from_user="acct",
+        assert_identity=True,
+        anonymous=True,
+        strip_digits=2,
+        prefix="0",
+        send_plus=False,
+        outbound_proxy="sip:10.0.0.1;transport=tls",
+        codecs=["pcmu", "pcma"],
+        verify=False,
+        srtp="mandatory",
+    )
+    limits = trunk_limits("pbx", trunk)
+    assert limits.options_interval_seconds == 5
+    assert limits.dispositions == {480: Disposition.NO_ANSWER}
