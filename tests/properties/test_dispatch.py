@@ -10,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from dialer.core.model import CallId, CampaignId, Trunk
 from dialer.core.playbook import Playbook
-from tests.support.model_dispatch import Leg, Rig
+from tests.support.dispatch_judge import Leg
+from tests.support.model_dispatch import Rig
 
 TRUNKS = [Trunk("main", 2, 4), Trunk("spare", 1, 1.5), Trunk("fast", 3, 150)]
 ROUTES = [

@@ -18,7 +18,8 @@ from dialer.core.dispatch import ARM_AHEAD_SECONDS, SNOOZE_MS
 from dialer.core.events import Answered, EndedBy, LegEnded, LegLost, Rang
 from dialer.core.model import CallId, Campaign, CampaignStatus, Disposition, OpenAttempt, Trunk, WallMs
 from dialer.core.playbook import Playbook
-from tests.support.model_dispatch import Leg, Rig
+from tests.support.dispatch_judge import Leg
+from tests.support.model_dispatch import Rig
 
 MAIN, SPARE = Trunk("main", 5, 20), Trunk("spare", 5, 20)
 

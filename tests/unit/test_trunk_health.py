@@ -8,7 +8,8 @@ from dialer.core.disposition import Disposition
 from dialer.core.doubts import IDLE_SECONDS, LONGEST_SECONDS
 from dialer.core.model import Campaign, Trunk
 from dialer.core.playbook import Playbook
-from tests.support.model_dispatch import Leg, Rig
+from tests.support.dispatch_judge import Leg
+from tests.support.model_dispatch import Rig
 
 MAIN, SPARE = Trunk("main", 10, 20), Trunk("spare", 10, 20)
 INVALID, FAILURE = Disposition.INVALID_NUMBER, Disposition.TRUNK_FAILURE

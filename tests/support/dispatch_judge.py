@@ -1,0 +1,497 @@
+"""A judge that knows the promises of the dialing core, and nothing of how it keeps them.
+
+The store is `FakeStore`, which refuses whatever cannot follow. The judge knows the promises only: it is told what was
+committed, what was ordered on the wire and what the far side did, and raises AssertionError when a promise is broken.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from dialer.core.breaker import TrunkState
+from dialer.core.changes import (
+    AttemptAnswered,
+    AttemptArmed,
+    AttemptDialed,
+    AttemptEnded,
+    AttemptRetried,
+    CallFinished,
+    CallSnoozed,
+    CampaignMoved,
+    Change,
+    RecallScheduled,
+)
+from dialer.core.dispatch import ARM_AHEAD_SECONDS
+from dialer.core.effects import Dial
+from dialer.core.events import (
+    Answered,
+    InviteSent,
+    LegEnded,
+    LegEvent,
+    LegLost,
+    LegRefused,
+    Rang,
+)
+from dialer.core.model import CallId, Campaign, CampaignId, CampaignStatus, Disposition, LegId, Mono, Trunk, WallMs
+from dialer.core.pacing import TOLERANCE_SECONDS, TOLERANCE_SHARE, Pacing
+from tests.support.clock import FakeClock
+from tests.support.fake_store import FakeStore
+
+NEVER_AGAIN = {Disposition.ANSWERED, Disposition.INVALID_NUMBER, Disposition.SUPPRESSED, Disposition.CANCELLED}
+HOLD_SECONDS = 1.01
+PAUSES = (5, 15, 45)
+FINAL = {
+    (486, False): Disposition.BUSY,
+    (486, True): Disposition.BUSY,
+    (404, False): Disposition.INVALID_NUMBER,
+    (404, True): Disposition.INVALID_NUMBER,
+    (603, False): Disposition.DECLINED,
+    (603, True): Disposition.DECLINED,
+    (480, False): Disposition.UNREACHABLE,
+    (480, True): Disposition.NO_ANSWER,
+}
+DOUBTED = frozenset(
+    {Disposition.INVALID_NUMBER, Disposition.TRUNK_FAILURE, Disposition.CANCELLED, Disposition.INTERRUPTED}
+)
+INSTANT = 1e-6
+
+
+def slack(interval: float) -> float:
+    """How much closer than `interval` two departures may come."""
+    return min(TOLERANCE_SECONDS, interval * TOLERANCE_SHARE) + INSTANT
+
+
+@dataclass(slots=True)
+class Leg:
+    """One INVITE on the wire, as the far side sees it."""
+
+    id: LegId
+    call: CallId
+    phone: str
+    trunk: str
+    dialed_at: WallMs
+    since: float
+    sent: bool = False
+    rang: bool = False
+    answered: bool = False
+    hung_up: bool = False
+    playing: int | None = None
+
+
+@dataclass(slots=True)
+class Line:
+    """What the judge knows of a call's attempt under way. `invite` is the one on disk that may leave.
+
+    `retry` is the trunk and the time of the technical retry that follows, if one does; `verdict` the only words for it.
+    `doubted`: its trunk says that the number does not exist, and it may take some time before that is believed, or retried.
+    """
+
+    number: int
+    due_at: WallMs
+    fires: list[WallMs]
+    decided_at: float
+    invite: str
+    trunk: str
+    rounds: int = 0
+    retry: tuple[str, float] | None = None
+    retry_since: float = 0.0
+    doubted: bool = False
+    detoured: bool = False
+    retry_after: int = 0
+    verdict: frozenset[Disposition] | None = None
+    rang: bool = False
+    answered: bool = False
+    lost: bool = False
+
+
+@dataclass
+class Judge:
+    """Holds the promises against everything that happens, from outside."""
+
+    store: FakeStore
+    clock: FakeClock
+    trunks: dict[str, Trunk]
+    max_concurrent_calls: int
+    min_recall_gap_ms: int
+    legs: dict[LegId, Leg] = field(default_factory=dict)
+    armed: dict[CallId, str] = field(default_factory=dict)
+    lines: dict[CallId, Line] = field(default_factory=dict)
+    # Attempts of a process that died of which nobody knows whether the INVITE left: the trunk, and until when they count.
+    unheard: dict[CallId, tuple[str, float]] = field(default_factory=dict)
+    departures: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    first_departure: dict[CampaignId, tuple[float, float]] = field(default_factory=dict)
+    finished: dict[CallId, int] = field(default_factory=lambda: defaultdict(int))
+    closed: Callable[[WallMs], bool] = lambda _: False
+    status: dict[CampaignId, CampaignStatus] = field(default_factory=dict)
+    cancelled_calls: set[CallId] = field(default_factory=set)
+    due: dict[CallId, WallMs] = field(default_factory=dict)
+    invites: set[str] = field(default_factory=set)
+    stepped_at: float = float("-inf")
+    stepped_back_at: float = float("-inf")
+    booted_at: float = float("-inf")
+    unsure_at: float = float("-inf")
+    down_at: dict[str, float] = field(default_factory=dict)
+    verdicts_known: bool = True
+    pacing: Callable[[], Pacing] = lambda: Pacing((), 0)
+    _decided: dict[tuple[CallId, int], float] = field(default_factory=dict)
+    _ended: dict[CallId, tuple[AttemptEnded, Line]] = field(default_factory=dict)
+
+    def campaign_of(self, call: CallId) -> Campaign:
+        return next(
+            held.campaign
+            for held in self.store.campaigns.values()
+            if held.campaign.first_call <= call < held.campaign.first_call + held.campaign.size
+        )
+
+    # What the core decided, before it is on disk
+
+    def told(self, changes: list[Change]) -> None:
+        for change in changes:
+            match change:
+                case AttemptArmed() | AttemptRetried():
+                    self.armed[change.call] = change.trunk
+                    self._decided[change.call, change.number] = self.clock.mono
+                case AttemptEnded() if change.call in self.unheard:
+                    assert self.clock.mono >= self.unheard.pop(change.call)[1], "a phone that may ring was given up"
+                case AttemptEnded() if self.armed.pop(change.call, None) is not None:
+                    # Its place in the rate stays taken, though it never left.
+                    self.unsure_at = self.clock.mono
+
+    # What is on disk
+
+    def committed(self, changes: list[Change]) -> None:
+        for change in changes:
+            self._commit(change)
+        assert not self._ended, "an attempt ended and nothing says what becomes of its call"
+        for campaign in self.store.campaigns:
+            counts, size = self.store.counts(campaign), self.store.campaigns[campaign].campaign.size
+            assert counts.scheduled >= 0
+            assert counts.scheduled + counts.live + counts.finished == size
+
+    def _commit(self, change: Change) -> None:
+        match change:
+            case AttemptArmed():
+                self._commit_armed(change)
+            case AttemptRetried():
+                line = self.lines[change.call]
+                status = self.status[self.campaign_of(change.call).id]
+                assert status is CampaignStatus.RUNNING, "a technical retry of a campaign that does not dial"
+                assert line.retry is not None
+                if self._detoured(change.call, line):
+                    # A trunk may have been passed over, and the round have ended there with all that was asked for.
+                    line.retry_after, line.detoured = 0, True
+                else:
+                    assert change.trunk == line.retry[0], "a technical retry on another trunk than the route says"
+                assert self._decided[change.call, change.number] >= line.retry[1] - ARM_AHEAD_SECONDS - INSTANT
+                line.trunk, line.retry, line.doubted = change.trunk, None, False
+                assert self._leg_of(change.call) is None, "a technical retry beside a leg"
+                assert not line.rang, "a technical retry for a phone that rang"
+                assert not line.answered
+                assert line.invite in self.invites, "an INVITE was given up before it left"
+                assert change.fire_at >= line.due_at, "the schema refuses a fire_at before the due time"
+                line.invite = change.sip_call_id
+                line.fires.append(change.fire_at)
+            case AttemptDialed():
+                self.store.calls[change.call].first_dialed_at = (
+                    self.store.calls[change.call].first_dialed_at or change.at
+                )
+            case AttemptAnswered():
+                assert self.lines[change.call].answered
+            case AttemptEnded():
+                self._commit_ended(change)
+            case RecallScheduled() | CallSnoozed():
+                self._commit_timer(change)
+            case CallFinished():
+                self._commit_finished(change)
+            case CampaignMoved():
+                self.status[change.campaign] = change.status
+                if change.status is CampaignStatus.CANCELLED:
+                    campaign = self.store.campaigns[change.campaign].campaign
+                    for call in range(campaign.first_call, campaign.first_call + campaign.size):
+                        self.cancelled_calls.add(CallId(call))
+
+    def _commit_armed(self, change: AttemptArmed) -> None:
+        call, campaign = change.call, self.store.campaigns[change.campaign].campaign
+        phone = self.store.calls[call].phone
+        status = self.status[change.campaign]
+        assert status is CampaignStatus.RUNNING, "an attempt of a campaign that does not dial"
+        assert call not in self.lines, "two attempts of one call"
+        assert not self.finished[call], "an attempt of a call that is finished"
+        assert call not in self.cancelled_calls, "an attempt of a cancelled call"
+        assert phone not in self.store.forbidden, "an attempt for a number on the do-not-call list"
+        assert all(self.store.calls[other].phone != phone for other in self.lines), "two attempts for one number"
+        assert change.due_at == self.due.get(call, campaign.slot(call)), "due at another time than was promised"
+        assert change.fire_at >= change.due_at
+        assert change.trunk in campaign.playbook.trunks
+        self.lines[call] = Line(
+            change.number,
+            change.due_at,
+            [change.fire_at],
+            self._decided[call, change.number],
+            change.sip_call_id,
+            change.trunk,
+        )
+
+    def _commit_ended(self, change: AttemptEnded) -> None:
+        line = self.lines.pop(change.call)
+        assert self._leg_of(change.call) is None, "an attempt ended before its leg"
+        assert (change.disposition is Disposition.ANSWERED) == (line.answered and not line.lost)
+        assert not line.lost or change.disposition is Disposition.INTERRUPTED
+        assert not self.verdicts_known or line.verdict is None or change.disposition in line.verdict
+        self._ended[change.call] = change, line
+
+    def _recall_due(self, change: AttemptEnded, line: Line) -> set[WallMs]:
+        """The design's formula, written again; empty for no recall.
+
+        Where no INVITE of attempt 1 was seen to leave, the time at which one was to leave stands in for it.
+        """
+        campaign = self.store.campaigns[change.campaign].campaign
+        word = change.disposition.value.replace("trunk_failure", "unreachable")
+        allowed = {*campaign.playbook.recall_on, "interrupted"}
+        rung = change.number - 1
+        if change.disposition in NEVER_AGAIN or word not in allowed or rung >= len(campaign.recall_ms):
+            return set()
+        first_dialed_at = self.store.calls[change.call].first_dialed_at
+        anchors = [first_dialed_at] if first_dialed_at is not None else line.fires
+        if campaign.scheduled:
+            anchors = [campaign.slot(change.call)]
+        return {WallMs(max(at + campaign.recall_ms[rung], change.at + self.min_recall_gap_ms)) for at in anchors}
+
+    def _commit_timer(self, change: RecallScheduled | CallSnoozed) -> None:
+        assert change.call not in self.lines
+        assert not self.finished[change.call]
+        if isinstance(change, RecallScheduled):
+            assert change.call not in self.cancelled_calls, "a recall of a cancelled call"
+            assert change.due_at in self._recall_due(*self._ended.pop(change.call))
+        else:
+            assert change.call not in self._ended
+        self.due[change.call] = change.due_at
+
+    def _commit_finished(self, change: CallFinished) -> None:
+        self.finished[change.call] += 1
+        assert self.finished[change.call] == 1, "a call was finished twice"
+        assert change.call not in self.lines
+        ended = self._ended.pop(change.call, None)
+        if ended is not None and change.disposition is not Disposition.EXPIRED:
+            assert change.disposition is ended[0].disposition
+            cancelled = change.call in self.cancelled_calls
+            assert cancelled or not self._recall_due(*ended), "a recall was lost"
+
+    # What happens on the wire
+
+    def _leg_of(self, call: CallId) -> Leg | None:
+        return next((leg for leg in self.legs.values() if leg.call == call), None)
+
+    def dial(self, order: Dial) -> None:
+        now, wall = self.clock.mono, self.clock.wall
+        call = next((c for c, line in self.lines.items() if line.invite == order.sip_call_id), None)
+        assert call is not None, "an INVITE left that is not on disk"
+        line, campaign = self.lines[call], self.campaign_of(call)
+        assert order.sip_call_id not in self.invites, "an INVITE left twice"
+        first_invite = not any(sent.startswith(line.invite.split(".")[0]) for sent in self.invites)
+        self.invites.add(order.sip_call_id)
+        assert not line.rang
+        assert wall >= line.due_at or self.stepped_back_at >= line.decided_at, "an INVITE left early"
+        assert all(leg.call != call for leg in self.legs.values()), "two legs of one call"
+        assert all(leg.phone != order.number for leg in self.legs.values()), "two legs to one number"
+        assert all(self.store.calls[other].phone != order.number for other in self.unheard), "a number that may ring"
+        assert order.number == self.store.calls[call].phone
+        self.legs[order.leg] = Leg(order.leg, call, order.number, order.trunk, wall, now)
+        assert self.armed.pop(call) == order.trunk
+        trunk = self.trunks[order.trunk]
+        held = [name for name, _ in self.unheard.values()]
+        legs = sum(leg.trunk == order.trunk for leg in self.legs.values())
+        assert legs + held.count(order.trunk) <= trunk.max_concurrent_calls
+        assert len(self.legs) + len(held) <= self.max_concurrent_calls
+        self._judge_rate(trunk, now)
+        if line.number == 1 and first_invite:
+            self._judge_stagger(campaign, line, now)
+
+    def _judge_rate(self, trunk: Trunk, now: float) -> None:
+        before = self.departures[trunk.name]
+        before.append(now)
+        interval, most = 1 / trunk.calls_per_second, max(1, int(trunk.calls_per_second))
+        if len(before) > 1 and before[-2] >= self.booted_at:
+            assert now - before[-2] >= interval - slack(interval), "INVITEs closer together than the CPS allows"
+        if len(before) > most:
+            assert now - before[-1 - most] > 1, "more INVITEs in a sliding second than the CPS allows"
+
+    def _judge_stagger(self, campaign: Campaign, line: Line, now: float) -> None:
+        seconds = campaign.stagger_ms / 1000
+        before = self.first_departure.get(campaign.id)
+        if before is not None:
+            assert now - before[0] >= seconds - slack(seconds) - 0.001 * (before[0] < self.booted_at), "stagger broken"
+        self.first_departure[campaign.id] = now, now - (self.clock.wall - line.fires[0]) / 1000
+
+    def news(self, event: LegEvent) -> None:
+        leg = self.legs[event.leg]
+        line = self.lines[leg.call]
+        match event:
+            case InviteSent():
+                leg.sent = True
+                if self.stepped_at > float("-inf"):
+                    # The worker's wall clock says little about when it left: the core may take it for now.
+                    self.unsure_at = self.clock.mono
+            case Rang():
+                leg.rang = line.rang = True
+            case Answered():
+                if not leg.hung_up:
+                    leg.since = self.clock.mono
+                leg.answered = True
+                line.answered = line.answered or not leg.hung_up
+            case LegLost():
+                line.lost = True
+        if isinstance(event, LegEnded | LegRefused | LegLost):
+            del self.legs[event.leg]
+        if isinstance(event, LegEnded | LegRefused):
+            self._expect_retry(leg, line, event)
+            line.verdict = None
+            if isinstance(event, LegEnded) and not leg.answered and not leg.hung_up:
+                word = FINAL.get((event.sip_status, leg.rang))
+                line.verdict = None if word is None else frozenset({word})
+            if isinstance(event, LegEnded) and event.sip_status == 404 and not leg.rang and not leg.answered:
+                line.doubted = True
+                line.verdict = None if leg.hung_up else DOUBTED
+
+    def _expect_retry(self, leg: Leg, line: Line, event: LegEnded | LegRefused) -> None:
+        """Where and when a technical retry would follow, if one does."""
+        now = line.retry_since = self.clock.mono
+        if isinstance(event, LegRefused) and event.transient and not leg.hung_up:
+            line.retry = line.trunk, now + 0.5
+            return
+        route = [name for name in self.campaign_of(leg.call).playbook.trunks if name in self.trunks]
+        if isinstance(event, LegEnded):
+            line.retry_after = max(line.retry_after, event.retry_after_s or 0)
+        following = route.index(line.trunk) + 1
+        if following < len(route):
+            line.retry = route[following], now
+        elif line.rounds < len(PAUSES):
+            line.retry = route[0], now + max(PAUSES[line.rounds], line.retry_after)
+            line.rounds += 1
+            line.retry_after = 0
+        else:
+            line.retry = None
+
+    def hung_up(self, id_: LegId, *, ordered: bool) -> None:
+        leg = self.legs[id_]
+        assert not leg.hung_up, "hung up twice"
+        leg.hung_up = True
+        if not leg.answered and not ordered:
+            assert self.clock.mono >= self._limit(leg), "CANCEL before the ring timeout"
+
+    def _limit(self, leg: Leg) -> float:
+        playbook = self.campaign_of(leg.call).playbook
+        return leg.since + (playbook.max_call_seconds if leg.answered else playbook.ring_timeout_seconds)
+
+    def overdue(self) -> list[Leg]:
+        """Legs that ring or talk for longer than the playbook allows."""
+        assert all(self.clock.mono <= until + 0.001 for _, until in self.unheard.values()), "held for too long"
+        return [leg for leg in self.legs.values() if not leg.hung_up and self.clock.mono > self._limit(leg) + 0.001]
+
+    def crashed(self) -> None:
+        """The process is gone, its workers with it: nothing is on the wire, and what was not stored never was."""
+        self.legs.clear()
+        self.armed.clear()
+        self._decided.clear()
+        self.unheard = {call: held for call in self.lines if (held := self._unheard(call)) is not None}
+        for call, line in self.lines.items():
+            line.lost, line.verdict = True, None
+            opened = self.store.calls[call].open
+            withdrawn = opened is not None and opened.record.withdrawn
+            if not withdrawn and self.store.campaigns[self.campaign_of(call).id].status is not CampaignStatus.CANCELLED:
+                # The disk refused the order that hung a live call up, and who gave it was told so.
+                self.cancelled_calls.discard(call)
+        for campaign, (departed, planned) in list(self.first_departure.items()):
+            if self.stepped_at >= departed:
+                del self.first_departure[campaign]
+            else:
+                self.first_departure[campaign] = min(departed, planned), planned
+        self.booted_at = self.clock.mono
+
+    def _unheard(self, call: CallId) -> tuple[str, float] | None:
+        attempt = self.store.calls[call].open
+        ring_seconds = self.campaign_of(call).playbook.ring_timeout_seconds
+        if attempt is None or attempt.record.dialog:
+            return None
+        rings_seconds = min(ring_seconds, ring_seconds + (attempt.record.fire_at - self.clock.wall) / 1000)
+        return (attempt.record.trunk, self.clock.mono + rings_seconds) if rings_seconds > 0 else None
+
+    def quiet(self, trunk: str) -> bool:
+        """Nothing about the rate of this trunk can stand in the way of an INVITE."""
+        interval = 1 / self.trunks[trunk].calls_per_second / self.pacing().throttle(trunk).share(Mono(self.clock.mono))
+        past = max([self.booted_at, self.unsure_at, *self.departures[trunk][-1:]])
+        return trunk not in self.armed.values() and self.clock.mono > past + max(1.1, interval + 0.1)
+
+    def left_behind(self) -> list[CallId]:
+        """Calls that are due, that nothing stands in the way of, and that were not armed."""
+        if len(self.legs) + len(self.armed) + len(self.unheard) >= self.max_concurrent_calls:
+            return []
+        open_trunks = self._free()
+        busy = {self.store.calls[call].phone for call in self.lines}
+        behind = []
+        for held in self.store.campaigns.values():
+            if held.status not in {CampaignStatus.SCHEDULED, CampaignStatus.RUNNING}:
+                continue
+            if self.closed(self.clock.wall):  # a story has set calling hours
+                continue
+            free = [name for name in held.campaign.playbook.trunks if name in open_trunks]
+            if not free or not self.quiet(free[0]):
+                continue
+            last = self.first_departure.get(held.campaign.id, (float("-inf"), 0.0))[0]
+            arming = any(self.campaign_of(call).id == held.campaign.id for call in self.armed)
+            staggered = (
+                not arming
+                and self.clock.mono > max(last, self.booted_at, self.unsure_at) + held.campaign.stagger_ms / 1000 + 0.01
+            )
+            behind += [
+                call
+                for call in map(CallId, range(held.campaign.first_call, held.campaign.first_call + held.campaign.size))
+                if self._waits(call, busy) and (staggered or self.store.calls[call].attempts)
+            ]
+            behind += [
+                call
+                for call, line in self.lines.items()
+                if self._retry_waits(call, line) and self.campaign_of(call).id == held.campaign.id
+            ]
+        return behind
+
+    def _retry_waits(self, call: CallId, line: Line) -> bool:
+        if (
+            line.retry is None
+            or line.doubted
+            or call in self.armed
+            or call in self.unheard
+            or self._leg_of(call) is not None
+        ):
+            return False
+        trunk, at = line.retry
+        if line.detoured or self._detoured(call, line):
+            return False
+        return self.clock.mono > at + 0.001 and trunk in self._free() and self.quiet(trunk)
+
+    def _detoured(self, call: CallId, line: Line) -> bool:
+        """Whether a trunk of the route was down since it was decided what follows: then that may be something else."""
+        route = self.campaign_of(call).playbook.trunks
+        return any(self.down_at.get(trunk, float("-inf")) >= line.retry_since for trunk in route)
+
+    def _free(self) -> set[str]:
+        taken = [leg.trunk for leg in self.legs.values()] + list(self.armed.values())
+        taken += [trunk for trunk, _ in self.unheard.values()]
+        return {
+            name
+            for name, trunk in self.trunks.items()
+            # What the breaker has to say is its own tests' matter.
+            if taken.count(name) < trunk.max_concurrent_calls and self.pacing().breaker(name).admits
+        }
+
+    def look_at_trunks(self) -> None:
+        """Remember which are not up: their calls may go another way, or wait."""
+        for name in self.trunks:
+            if self.pacing().breaker(name).state is not TrunkState.UP:
+                self.down_at[name] = self.clock.mono
+
+    def _waits(self, call: CallId, busy: set[str]) -> bool:
+        row = self.store.calls[call]
+        due_at = row.next_at if row.next_at is not None else self.campaign_of(call).slot(call)
+        over = row.finished is not None or row.open is not None or (row.next_at is None and bool(row.attempts))
+        return not over and row.phone not in busy and due_at <= self.clock.wall
