@@ -48,7 +48,7 @@ _CDR_WORDS = {
 def call_rows(call: Record) -> Iterable[Sequence[object]]:
     """One row."""
     own = {**call, "attempts": len(call["attempts"])}
-    yield [own.get(name, call["contact"].get(name)) for name in CALLS_HEAD]
+    yield [*(own[name] for name in _OWN), *(call["contact"].get(name) for name in _FIELDS)]
 
 
 def attempt_rows(call: Record) -> Iterable[Sequence[object]]:

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from dialer.core.breaker import TrunkState
 from dialer.core.model import Disposition
 from dialer.core.pacing import TrunkView
+from dialer.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +29,17 @@ class Outbox:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The engine at one instant. `attempts` counts attempts that ended since the process started, by disposition.
+    """The engine at one instant, and `tally`, what it has done since the process started.
 
     `registered` holds the trunks that are to register.
     """
 
-    attempts: Mapping[str, int] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
     live: int = 0
     talking: int = 0
     database_writable: bool = True
     workers: int = 0
+    worker_restarts: int = 0
     free_places: int = 0
     trunks: Mapping[str, TrunkView] = field(default_factory=dict)
     registered: Mapping[str, bool] = field(default_factory=dict)
@@ -53,8 +55,9 @@ class _Engine(Collector):
         attempts = CounterMetricFamily("dialer_attempts", "Attempts that ended, by disposition", labels=["disposition"])
         # All of them from the start: a rate over a series that appears later misses its first step.
         for disposition in Disposition:
-            attempts.add_metric([disposition], now.attempts.get(disposition, 0))
+            attempts.add_metric([disposition], now.tally.dispositions[disposition])
         yield attempts
+        yield from _tallied(now)
         for name, documentation, value in (
             ("dialer_attempts_live", "Attempts under way", now.live),
             ("dialer_calls_talking", "Calls that were answered and go on", now.talking),
@@ -67,23 +70,43 @@ class _Engine(Collector):
         yield from _events(now.outbox)
 
 
+def _tallied(now: Snapshot) -> Iterator[Metric]:
+    tally = now.tally
+    responses = CounterMetricFamily(
+        "dialer_sip_responses", "Final responses to the INVITEs of attempts that ended", labels=["code"]
+    )
+    for code, count in sorted(tally.responses.items()):
+        responses.add_metric([str(code)], count)
+    yield responses
+    yield CounterMetricFamily("dialer_sip_worker_restarts", "SIP workers lost and replaced", now.worker_restarts)
+    for name, documentation, histogram in (
+        ("dialer_pdd_seconds", "Post-dial delay: INVITE to the first 18x or the answer", tally.pdd),
+        ("dialer_ring_seconds", "Ring time: the first 18x to the answer or the end", tally.ring),
+        ("dialer_schedule_lag_seconds", "How long after its due time an attempt was let go", tally.lag),
+        ("dialer_commit_seconds", "One transaction of the schedule, on disk", tally.commit),
+    ):
+        yield HistogramMetricFamily(name, documentation, buckets=histogram.buckets(), sum_value=histogram.sum)
+
+
 def _trunks(now: Snapshot) -> Iterator[Metric]:
     in_use = GaugeMetricFamily("dialer_trunk_channels_in_use", "Channels in use", labels=["trunk"])
     limits = GaugeMetricFamily("dialer_trunk_channels", "Channels of the trunk", labels=["trunk"])
     rate = GaugeMetricFamily(
         "dialer_trunk_calls_per_second", "INVITEs a second that the trunk is given at most now", labels=["trunk"]
     )
+    up = GaugeMetricFamily("dialer_trunk_up", "1 while calls are given to the trunk", labels=["trunk"])
     states = GaugeMetricFamily("dialer_trunk_state", "1 for the state that the trunk is in", labels=["trunk", "state"])
     for name, trunk in now.trunks.items():
         in_use.add_metric([name], trunk.channels_in_use)
         limits.add_metric([name], trunk.channels)
         rate.add_metric([name], trunk.calls_per_second_now)
+        up.add_metric([name], int(trunk.state is not TrunkState.DOWN))
         for state in TrunkState:
             states.add_metric([name, state], int(trunk.state is state))
     registered = GaugeMetricFamily("dialer_trunk_registered", "1 while the registrar has accepted us", labels=["trunk"])
     for name, accepted in now.registered.items():
         registered.add_metric([name], int(accepted))
-    yield from (in_use, limits, rate, states, registered)
+    yield from (in_use, limits, rate, up, states, registered)
 
 
 def _events(outbox: Outbox) -> Iterator[Metric]:

@@ -128,6 +128,11 @@ OPERATIONS: tuple[Operation, ...] = (
             "recall": [30, 120],
         },
         errors=_SUBMISSION,
+        description=(
+            "Also as CSV: a body of text/csv with playbook_id, launch_at, recall, expires_at and columns in the query, or a "
+            "multipart/form-data with these as fields and the CSV as `file`. The first row names the fields of a contact; "
+            '`columns`, a JSON object, maps others: {"Mobile": "phone", "Notes": ""}. Faults carry the line.'
+        ),
     ),
     Operation(
         "GET",

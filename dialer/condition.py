@@ -56,11 +56,12 @@ def _record(view: TrunkView, pool: PoolState) -> dict[str, Any]:
 def snapshot(engine: EngineState, pool: PoolState, outbox: Outbox) -> Snapshot:
     """The same for a scrape."""
     return Snapshot(
-        attempts=engine.attempts,
+        tally=engine.tally,
         live=engine.live,
         talking=engine.talking,
         database_writable=engine.store_fault is None,
         workers=pool.workers_up,
+        worker_restarts=pool.restarts,
         free_places=pool.free_places,
         trunks={view.name: view for view in engine.trunks},
         registered=pool.registered,

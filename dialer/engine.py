@@ -7,8 +7,7 @@ attempt waits to be recorded.
 
 import asyncio
 import contextlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -16,7 +15,7 @@ from itertools import islice
 import structlog
 
 from dialer.core.breaker import TrunkState
-from dialer.core.changes import AttemptEnded, CampaignMoved, Change
+from dialer.core.changes import CampaignMoved, Change
 from dialer.core.dispatch import ARM_AHEAD_SECONDS, Dispatch, Limits
 from dialer.core.effects import AskTrunk, TrunkMoved
 from dialer.core.events import LegEvent
@@ -27,6 +26,7 @@ from dialer.core.sounds import Unready
 from dialer.performer import Performer
 from dialer.ports import CallControl, Clock, SoundLibrary, Store, StoredCampaign, StoreUnavailable
 from dialer.sound_check import SoundCheck
+from dialer.tally import Tally
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +59,7 @@ GOODBYE_SECONDS = 5.0
 class EngineState:
     """For readiness, metrics and operators. `store_fault` is None while the disk accepts writes.
 
-    `attempts` counts those that ended since the start, by disposition.
+    `tally` is what was done since the start.
     """
 
     live: int
@@ -67,7 +67,7 @@ class EngineState:
     trunks: tuple[TrunkView, ...]
     store_fault: str | None
     draining: bool
-    attempts: Mapping[str, int]
+    tally: Tally
 
 
 class Engine:
@@ -109,7 +109,7 @@ class Engine:
         self._started = False
         self.failed: asyncio.Future[None] = self._loop.create_future()
         """Done, with the exception, once a defect has ended the engine."""
-        self._ended: Counter[str] = Counter()
+        self._tally = Tally()
 
     def start(self) -> None:
         """Take up what the store holds, close attempts that a crash left open, and begin. Raises `StoreUnavailable`."""
@@ -138,7 +138,7 @@ class Engine:
             tuple(self._dispatch.pacing.views(self._now())),
             self._store_fault,
             self._draining,
-            self._ended,
+            self._tally,
         )
 
     # Orders from outside. Each is on disk when it returns, or raises StoreUnavailable.
@@ -387,8 +387,8 @@ class Engine:
             if self._pending_since is None:
                 self._pending_since = now.mono
             self._pending += changes
-            self._ended.update(c.disposition.value for c in changes if isinstance(c, AttemptEnded))
             for change in changes:
+                self._tally.take(change)
                 if isinstance(change, CampaignMoved) and change.status in ENDED and self._sound_check is not None:
                     self._sound_check.forget(change.campaign)
 
@@ -403,11 +403,13 @@ class Engine:
         urgent = force or refused or unproved or self._dispatch.unstored
         if not urgent and self._pending_since is not None and now.mono - self._pending_since < GATHER_SECONDS:
             return
+        began = self._loop.time()
         try:
             self._store.apply(self._pending)
         except StoreUnavailable as fault:
             self._store_failed(fault, now)
             return
+        self._tally.commit.add(self._loop.time() - began)
         self._pending = []
         self._pending_since = None
         self._store_proved_at = now.mono

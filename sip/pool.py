@@ -62,6 +62,7 @@ class PoolState:
 
     workers_up: int
     workers_planned: int
+    restarts: int
     free_places: int
     registered: dict[str, bool]
     trunk_faults: dict[str, str]
@@ -382,6 +383,7 @@ class WorkerPool:
         return PoolState(
             workers_up=up,
             workers_planned=supervisor.plan.workers if supervisor else 0,
+            restarts=supervisor.restarts if supervisor else 0,
             free_places=self.free_places(),
             registered=dict(self._registered),
             trunk_faults=faults,

@@ -55,6 +55,8 @@ class Supervisor:
         self.plan = plan
         self.workers: dict[int, WorkerProcess] = {}
         self.last_fault = ""
+        # Workers that were lost, and replaced, since the start.
+        self.restarts = 0
         self._facts = facts
         self._begin, self._trunks = begin, trunks
         self._receive, self._lost, self._changed = receive, lost, changed
@@ -167,6 +169,7 @@ class Supervisor:
         expected = worker.retiring and not worker.legs
         if not expected:
             self._failures = 1 if lived > STEADY_SECONDS else self._failures + 1
+            self.restarts += 1
             log.error("worker %d: %s, with %d legs", worker.pid, reason, len(worker.legs))
             if worker.up or not self.last_fault:
                 self.last_fault = f"a worker ended: {reason}"

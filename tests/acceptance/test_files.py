@@ -69,7 +69,7 @@ def test_each_row_that_is_wrong_is_named_by_its_line(client: Client, playbook: s
 
 def test_calls_and_attempts_go_out_as_files_that_a_spreadsheet_may_open(client: Client) -> None:
     book = client.playbook(caller_id="+34910000000")
-    contacts = [{"phone": "+34600000301", "first_name": "=HYPERLINK(1)"}, {"phone": "+34600000486"}]
+    contacts = [{"phone": "+34600000301", "first_name": "=HYPERLINK(1)", "state": "Lugo"}, {"phone": "+34600000486"}]
     uuid = client.http.post("/campaign", json={"playbook_id": book, "contacts": contacts}).json()["campaign_id"]
     client.finished(uuid)
 
@@ -84,7 +84,8 @@ def test_calls_and_attempts_go_out_as_files_that_a_spreadsheet_may_open(client: 
         ("+34600000301", "answered"),
         ("+34600000486", "busy"),
     ]
-    assert seen[0]["first_name"] == "'=HYPERLINK(1)"
+    assert seen[0]["contact_first_name"] == "'=HYPERLINK(1)"
+    assert (seen[0]["state"], seen[0]["contact_state"]) == ("finished", "Lugo")
     head, *attempts = file("attempts")
     assert [dict(zip(head, one, strict=True))["sip_status"] for one in attempts] == ["200", "486"]
     answered, busy = file("cdr")

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, Literal
@@ -18,6 +19,7 @@ from dialer.core.intake import Form
 from dialer.core.pacing import TrunkView
 from dialer.core.phone import PhoneRules, normalize
 from dialer.core.playbook import Machine, Playbook
+from dialer.tally import Tally
 
 TOKEN, OTHER_TOKEN = "t" * 43, "u" * 43
 MINE, THEIRS = 1, 2
@@ -78,7 +80,13 @@ class Fakes:
 
     def backend(self) -> Backend:
         snapshot = Snapshot(
-            {"answered": 3}, live=2, talking=1, workers=4, free_places=30, trunks={"pbx": PBX}, registered={"pbx": True}
+            Tally(Counter(answered=3)),
+            live=2,
+            talking=1,
+            workers=4,
+            free_places=30,
+            trunks={"pbx": PBX},
+            registered={"pbx": True},
         )
         return Backend(
             accounts=_Accounts(self),
