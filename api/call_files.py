@@ -9,17 +9,9 @@ from dialer.core.contact import ContactFields
 Record = Mapping[str, Any]
 
 _FIELDS = tuple(name for name in ContactFields.__annotations__ if name != "custom_fields")
-CALLS_HEAD = (
-    "id",
-    "campaign_id",
-    "phone",
-    "state",
-    "disposition",
-    "attempts",
-    "next_attempt_at",
-    "created_at",
-    *_FIELDS,
-)
+_OWN = ("id", "campaign_id", "phone", "state", "disposition", "attempts", "next_attempt_at", "created_at")
+# A contact has a `state` too, which is another thing.
+CALLS_HEAD = (*_OWN, *(f"contact_{name}" for name in _FIELDS))
 ATTEMPTS_HEAD = (
     *(
         "call_id",
