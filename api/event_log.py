@@ -1,6 +1,7 @@
 """What those who tell programs of events need of the database, as Protocols; the roof gives the parts that keep them.
 
-Methods touch the database: they are called in worker threads, never on the event loop.
+Methods touch the database: they are called in worker threads, but for `EventLog.after`, which the loop calls for a few
+events at a time.
 """
 
 from collections.abc import Mapping, Sequence

@@ -32,6 +32,7 @@ SINK = "mqtt"
 _WINDOW = 100
 # The fewest that brokers take by default (mosquitto); one that takes fewer says so when we connect.
 _UNACKNOWLEDGED = 20
+_IN_A_ROW = 4
 _TIMEOUT_SECONDS = 10.0
 _KEEPALIVE_SECONDS = 30
 _FIRST_PAUSE_SECONDS = 0.5
@@ -74,12 +75,18 @@ class _Client(aiomqtt.Client):
         super()._on_publish(client, userdata, mid, reason_code, properties)
 
     async def tell(self, topic: str, payload: bytes, *, retain: bool, expires: int | None = None) -> None:
-        """Publish with QoS 1, in the order of the calls; returns when the broker has acknowledged it."""
+        """Publish with QoS 1, in the order of the calls; returns when the broker has acknowledged it. After `room`."""
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         if expires is not None:
             properties.MessageExpiryInterval = expires
-        async with self._room:
+        try:
             await self.publish(topic, payload, qos=1, retain=retain, properties=properties)
+        finally:
+            self._room.release()
+
+    async def room(self) -> None:
+        """Wait until the broker takes one more; to be followed by `tell`."""
+        await self._room.acquire()
 
     def abandon(self) -> None:
         """Close the socket of a connection that never came about; aiomqtt leaves it open."""
@@ -149,6 +156,7 @@ class MqttSink:
         except asyncio.CancelledError:
             with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
                 async with asyncio.timeout(_FAREWELL_SECONDS):
+                    await client.room()
                     await client.tell(topics.status_topic(broker.prefix), topics.OFFLINE, retain=True)
             raise
         finally:
@@ -179,6 +187,7 @@ class MqttSink:
     async def _greet(self, client: _Client) -> None:
         """Say that we are there, take commands, and say how the campaigns stand: the broker may have lost it."""
         prefix = self._broker.prefix
+        await client.room()
         await client.tell(topics.status_topic(prefix), topics.ONLINE, retain=True)
         if self._broker.commands:
             # Commands that are retained would be carried out again at every connection.
@@ -201,7 +210,11 @@ class MqttSink:
     async def _publish(self, client: _Client, events: list[RecordedEvent]) -> None:
         """Send the events in their order, and wait until the broker has acknowledged each."""
         async with asyncio.TaskGroup() as window:
-            for event in events:
+            for number, event in enumerate(events):
+                if number % _IN_A_ROW == 0:
+                    # Calls are placed on this loop too.
+                    await asyncio.sleep(0)
+                await client.room()
                 window.create_task(self._publish_one(client, event))
         if client.refusal is not None:
             raise ValueError(f"the broker refuses events: {client.refusal}")

@@ -16,6 +16,7 @@ from scheduler.write_turn import Flag
 
 STREAM: Final = "stream"
 _REMOVED_AT_ONCE: Final = 500
+_NEVER: Final = 1 << 62
 _LOOK_AGAIN_S: Final = 0.0005
 
 
@@ -95,31 +96,32 @@ class EventLog:
             return connection.execute("SELECT 1 FROM sink WHERE name = ?", (STREAM,)).fetchone() is not None
 
     def remove(self, *, stream_ms: int, longest_ms: int, most: int) -> tuple[int, int]:
-        """Throw away a portion of what nobody needs: (rows removed, how many of them some sink had not been given).
+        """Throw away a portion of what nobody needs: (events removed, how many of them some sink had not been given).
 
         What all sinks were given goes, for the stream when it is older than `stream_ms`. What is older than `longest_ms`
         or beyond the newest `most` goes in any case. To be repeated while rows are removed.
         """
         now = self._clock.now().wall
         with self._database.read() as connection:
-            given = _given_to_all(connection)
-            end = _end(connection)
-            rows = connection.execute(_OLDEST, (_removed(connection), _REMOVED_AT_ONCE)).fetchall()
+            given, end, removed = _given_to_all(connection), _end(connection), _removed(connection)
             streaming = connection.execute("SELECT 1 FROM sink WHERE name = ?", (STREAM,)).fetchone() is not None
-        last, early = 0, 0
-        for position, recorded_at in rows:
-            forced = recorded_at < now - longest_ms or position <= end - most
-            if not forced and (position > given or (streaming and recorded_at >= now - stream_ms)):
-                break
-            last = position
-            early += position > given
-        if not last:
+            asked = {
+                "from": removed,
+                "to": min(removed + _REMOVED_AT_ONCE, end),
+                "given": given,
+                "fresh": now - stream_ms if streaming else _NEVER,
+                "old": now - longest_ms,
+                "most": end - most,
+            }
+            (needed,) = connection.execute(_FIRST_NEEDED, asked).fetchone()
+        last = asked["to"] if needed is None else needed - 1
+        if last <= removed:
             return 0, 0
         self._let_pass()
         with self._database.write() as connection:
-            gone = connection.execute(_REMOVE, (last,)).rowcount
+            connection.execute(_REMOVE, (last,))
             connection.execute("UPDATE meta SET value = ? WHERE key = 'events_removed'", (last,))
-        return gone, early
+        return last - removed, max(0, last - max(given, removed))
 
     def spread(self) -> int:
         """Tell some more calls of what happened to their whole campaign; 0 when nothing is left to tell."""
@@ -196,7 +198,10 @@ SELECT event.id, type, sequence, event.at, recorded_at, detail, call_id, campaig
        account.id, account.uuid, NULL
 FROM campaign JOIN event ON event.id = last_event JOIN account ON account.id = campaign.account_id
 WHERE campaign.status IN ('loading', 'scheduled', 'running', 'paused') AND last_event > ? ORDER BY last_event LIMIT ?"""
-_OLDEST: Final = "SELECT id, recorded_at FROM event WHERE id > ? ORDER BY id LIMIT ?"
+# One row to fetch: a thread that fetches many fights the loop's for the interpreter lock at each.
+_FIRST_NEEDED: Final = """
+SELECT min(id) FROM event WHERE id > :from AND id <= :to AND recorded_at >= :old AND id > :most
+AND (id > :given OR recorded_at >= :fresh)"""
 # The state of a campaign that goes on stays, for a broker that lost what it retained.
 _REMOVE: Final = """
 DELETE FROM event WHERE id <= ? AND NOT (call_id IS NULL AND id IS (
