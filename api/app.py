@@ -2,7 +2,19 @@
 
 from starlette.applications import Starlette
 
-from api import calls, campaigns, contacts, do_not_call, event_stream, health, openapi, playbooks, trunks, webhooks
+from api import (
+    calls,
+    campaigns,
+    contacts,
+    do_not_call,
+    event_stream,
+    health,
+    openapi,
+    playbooks,
+    recordings,
+    trunks,
+    webhooks,
+)
 from api.backend import Backend
 from api.problems import unrouted
 
@@ -14,6 +26,7 @@ def create_app(backend: Backend) -> Starlette:
         routes=[
             *campaigns.routes(backend),
             *calls.routes(backend),
+            *recordings.routes(backend),
             *playbooks.routes(backend),
             *contacts.routes(backend),
             *do_not_call.routes(backend),

@@ -8,6 +8,7 @@ nothing of other accounts existed.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
 from prometheus_client import CollectorRegistry
@@ -234,7 +235,8 @@ class Backend:
     are read on the event loop.
     `machine` is what playbooks are checked against; it may look at the disk.
     `read_phone` normalizes a number and raises ValueError with the reason for one that is none. `max_body_bytes` is the
-    limit of one request. `events` None: there is neither /events nor /webhook.
+    limit of one request. `recordings` is the folder of the recordings' files. `events` None: there is neither /events nor
+    /webhook.
     """
 
     accounts: Accounts
@@ -250,4 +252,5 @@ class Backend:
     read_phone: Callable[[str], str]
     registry: CollectorRegistry
     max_body_bytes: int
+    recordings: Path
     events: Events | None = None

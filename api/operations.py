@@ -178,6 +178,16 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/call/{id}", "Calls", "One call with its attempts", _CALL),
     Operation(
         "GET",
+        "/call/{id}/recording",
+        "Calls",
+        "What the callee said, as a WAV file",
+        {OK: ("The file.", {"audio/wav": {"type": "string", "format": "binary"}})},
+        parameters=(
+            Parameter("number", {"type": "integer", "minimum": 1, "maximum": 9999, "default": 1}, "Which one."),
+        ),
+    ),
+    Operation(
+        "GET",
         "/call/{id}/explain",
         "Calls",
         "Which rule holds the call back now, and when it will clear",

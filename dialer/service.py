@@ -52,7 +52,7 @@ from scheduler.playbooks import Playbooks
 from scheduler.store import SqliteStore
 from scheduler.views import Views
 from sip.facts import StackUnusable
-from sip.library import Library
+from sip.library import RECORDINGS, Library
 from sip.orphans import end_orphans
 from sip.pool import WorkerPool
 from sip.trunk import UnfitForSip
@@ -206,13 +206,14 @@ class Service:
             intake=self._loader,
             control=control,
             playbooks=Playbooks(database, clock),
-            contacts=Contacts(database, clock),
+            contacts=Contacts(database, clock, settings.media.directory / RECORDINGS),
             do_not_call=DoNotCall(database, clock),
             ready=self._ready,
             trunks=self._trunks,
             machine=lambda: machine_of(settings),
             read_phone=_phone_reader(rules.phone),
             registry=make_registry(self._snapshot),
+            recordings=settings.media.directory / RECORDINGS,
             max_body_bytes=settings.api.max_body_bytes,
             events=self._outlets.events,
         )

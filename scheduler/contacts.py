@@ -1,7 +1,8 @@
 """The people whom each account knows, by phone: found, corrected, and erased for good."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from dialer.core.contact import Fields, fields_text, merge
@@ -21,9 +22,11 @@ class Contacts:
     other accounts existed.
     """
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, recordings: Path | None = None) -> None:
+        """`recordings` is the folder of the files that go with a person's data; None: there are none."""
         self._database = database
         self._clock = clock
+        self._recordings = recordings
 
     def list(
         self, account_id: int, *, phone: str | None, limit: int, after: int | None
@@ -81,9 +84,13 @@ class Contacts:
             calls += _calls_to(connection, account_id, phone, newest)
             connection.executemany("UPDATE call SET phone = '', contact = '{}' WHERE id = ?", calls)
             connection.executemany("UPDATE attempt SET dialog = NULL WHERE call_id = ?", calls)
+            made = _recordings_of(connection, calls)
             connection.executemany("DELETE FROM step WHERE call_id = ?", calls)
             connection.executemany("UPDATE intake_change SET fields = '{}' WHERE call_id = ?", calls)
             connection.execute("DELETE FROM contact WHERE id = ?", (contact,))
+        if self._recordings is not None:
+            for name in made:
+                (self._recordings / f"{name}.wav").unlink(missing_ok=True)
         return True
 
     def _record(self, row: tuple[int, str, str, WallMs, WallMs]) -> Record:
@@ -112,6 +119,17 @@ def changed_fields(known: Fields, change: Mapping[str, Any]) -> Fields:
 
 def _calls_to(connection: sqlite3.Connection, account: int, phone: str, after_campaign: int) -> list[tuple[int]]:
     return connection.execute(_CALLS_TO, (account, after_campaign, phone)).fetchall()
+
+
+def _recordings_of(connection: sqlite3.Connection, calls: Sequence[tuple[int]]) -> list[str]:
+    """The names of all recordings of these calls."""
+    found: list[str] = []
+    for call in calls:
+        lines = connection.execute(
+            "SELECT line ->> 'name' FROM step WHERE call_id = ? AND line ->> 'do' = 'record'", call
+        )
+        found += [name for (name,) in lines if name is not None]
+    return found
 
 
 _LIST: Final = """

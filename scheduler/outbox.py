@@ -165,6 +165,8 @@ class Recording:
                 self._insert(rows)
                 _tell_of_campaign(self._connection, entry.campaign, entry.type, entry.at, now, entry.detail)
                 continue
+            if entry.type == "call.ended":
+                entry.detail.update(self._result(entry.call, entry.detail["attempt"]))
             sequences[entry.call] += 1
             detail = json.dumps(entry.detail, ensure_ascii=False, separators=(",", ":"))
             rows.append((entry.campaign, entry.call, sequences[entry.call], entry.type, entry.at, now, detail))
@@ -175,6 +177,11 @@ class Recording:
             if known is not None:
                 self.told[call] = replace(known, sequence=sequence)
         self.wrote = True
+
+    def _result(self, call: CallId, number: int) -> dict[str, Any]:
+        """What the attempt gathered, wrote and recorded; nothing where that is nothing."""
+        row = self._connection.execute(_RESULT, (call, number)).fetchone()
+        return {} if row is None else {"result": json.loads(row[0])}
 
     def _sequences(self, now: WallMs) -> dict[CallId, int]:
         """The sequences so far of all calls that are told of; those at 0 are told as scheduled first."""
@@ -275,6 +282,8 @@ def wall_ms() -> WallMs:
 
 _INSERT: Final = """
 INSERT INTO event (campaign_id, call_id, sequence, type, at, recorded_at, detail) VALUES (?, ?, ?, ?, ?, ?, ?)"""
+_RESULT: Final = """
+SELECT result FROM step WHERE call_id = ? AND number = ? AND result IS NOT NULL ORDER BY position DESC LIMIT 1"""
 _COUNT: Final = "UPDATE call SET events = ? WHERE id = ?"
 _ATTEMPT: Final = "SELECT trunk, caller_id, sip_call_id FROM attempt WHERE call_id = ? AND number = ?"
 _CAMPAIGN: Final = """

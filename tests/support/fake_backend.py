@@ -8,6 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, Any, Literal
 
 from api.backend import Backend, Events, Page, Record, Verdict
@@ -74,6 +75,7 @@ class Fakes:
     orders: list[tuple[str, int, str]] = field(default_factory=list)
     verdict: Verdict = Verdict.DONE
     asked: dict[str, Any] = field(default_factory=dict)
+    recordings: Path = Path("/nonexistent")
     stored_webhooks: dict[int, dict[str, Record]] = field(default_factory=dict)
     most_webhooks: int = 3
     allow_private: bool = True
@@ -102,6 +104,7 @@ class Fakes:
             read_phone=lambda text: normalize(text, PhoneRules(internal=re.compile("[0-9]{3}"))),
             registry=make_registry(lambda: snapshot),
             max_body_bytes=MAX_BODY_BYTES,
+            recordings=self.recordings,
             events=Events(Feed(_NoEvents(), Keeping(1000, 1000, 1000)), _Webhooks(self), self.allow_private),
         )
 
