@@ -16,6 +16,7 @@ import pytest
 from tests.support.crash_story import Judgement, Story, template
 
 CONTACTS = 40
+CONTACTS_EACH_COMMIT = 20  # a story for each commit: two hundred of them
 WRITES_BETWEEN_KILLS = 40
 RANDOM_STORIES, RANDOM_KILLS = 40, 5
 
@@ -31,11 +32,10 @@ def story(tmp_path: Path, prepared: Path) -> Iterator[Story]:
         yield story
 
 
-@pytest.mark.parametrize("commits", [1, 7])
-def test_killed_at_a_commit_again_and_again(story: Story, commits: int) -> None:
+def test_killed_before_a_commit_and_before_its_sync(story: Story) -> None:
     story.begin(contacts=14)
-    for _ in range(2):
-        story.disk.kill_before_sync(commits)
+    for kill in (story.disk.kill_before_commit, story.disk.kill_before_sync):
+        kill(7)
         assert story.died()
         story.restart()
     story.finish().check()
@@ -86,20 +86,22 @@ class Report:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3 * 3600)
-def test_long_sweep_killed_at_every_commit_in_turn(tmp_path: Path, prepared: Path) -> None:
+@pytest.mark.parametrize("point", ["commit", "sync"])
+def test_long_sweep_killed_at_every_commit_in_turn(tmp_path: Path, prepared: Path, point: str) -> None:
     with Story.told(tmp_path / "whole", prepared) as whole:
-        whole.begin(CONTACTS)
-        begun = whole.disk.syncs
+        whole.begin(CONTACTS_EACH_COMMIT)
+        begun = whole.disk.commits
         whole.finish().check()
-        commits = whole.disk.syncs - begun
-    report = Report(f"killed at each of {commits} commits")
+        commits = whole.disk.commits - begun
+    report = Report(f"killed before the {point} of each of {commits} commits".replace("commit of", "writes of"))
     for commit in range(1, commits + 1):
         with Story.told(tmp_path / f"commit{commit}", prepared) as story:
-            story.begin(CONTACTS)
-            story.disk.kill_before_sync(commit)
+            story.begin(CONTACTS_EACH_COMMIT)
+            kill = story.disk.kill_before_commit if point == "commit" else story.disk.kill_before_sync
+            kill(commit)
             if story.died():
                 story.restart()
-            story.disk.kill_before_sync(0)
+            kill(0)
             report.add(story.finish())
 
 

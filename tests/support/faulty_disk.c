@@ -27,6 +27,9 @@ struct control {
     int64_t failing;     /* which: WRITES | SYNCS */
     int64_t skip;        /* so many of them still work */
     int64_t failed;      /* operations that were made to fail */
+    int64_t commits;     /* writes that came after a sync: a commit begins with one and ends with the other */
+    int64_t kill_commit; /* the commit before whose first write the group dies; 0: none */
+    int64_t within;      /* 1 between the two */
 };
 
 static struct control *control;
@@ -62,6 +65,8 @@ static int is_watched(int descriptor) {
 static int verdict(int descriptor, int kind) {
     if (!is_watched(descriptor)) return 0;
     int64_t number = __atomic_add_fetch(kind == WRITES ? &control->writes : &control->syncs, 1, __ATOMIC_SEQ_CST);
+    int begins = __atomic_exchange_n(&control->within, kind == WRITES, __ATOMIC_SEQ_CST) == 0 && kind == WRITES;
+    if (begins && __atomic_add_fetch(&control->commits, 1, __ATOMIC_SEQ_CST) == control->kill_commit) kill(0, SIGKILL);
     if (number == (kind == WRITES ? control->kill_write : control->kill_sync)) kill(0, SIGKILL);
     if (!control->error || !(control->failing & kind)) return 0;
     if (__atomic_sub_fetch(&control->skip, 1, __ATOMIC_SEQ_CST) >= 0) return 0;

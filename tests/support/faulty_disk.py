@@ -15,7 +15,10 @@ import pytest
 
 SOURCE: Final = Path(__file__).with_suffix(".c")
 WRITES, SYNCS = 1, 2
-_FIELDS: Final = ("writes", "syncs", "kill_write", "kill_sync", "error", "failing", "skip", "failed")
+_FIELDS: Final = (
+    *("writes", "syncs", "kill_write", "kill_sync", "error", "failing", "skip", "failed"),
+    *("commits", "kill_commit", "within"),
+)
 
 
 @cache
@@ -61,16 +64,25 @@ class FaultyDisk:
         return self._get("syncs")
 
     @property
+    def commits(self) -> int:
+        """Commits that began so far."""
+        return self._get("commits")
+
+    @property
     def failed(self) -> int:
         """Operations that were made to fail."""
         return self._get("failed")
+
+    def kill_before_commit(self, number: int) -> None:
+        """The process group dies before anything of this commit is written, counted from now; 0: it does not."""
+        self._set("kill_commit", self.commits + number if number else 0)
 
     def kill_before_write(self, number: int) -> None:
         """The process group dies before this write, counted from now; 0: it does not."""
         self._set("kill_write", self.writes + number if number else 0)
 
     def kill_before_sync(self, number: int) -> None:
-        """The process group dies before this sync, counted from now; 0: it does not."""
+        """The process group dies with this commit written and not synced, counted from now; 0: it does not."""
         self._set("kill_sync", self.syncs + number if number else 0)
 
     def fail(self, error: int, operations: int, *, after: int = 0) -> None:
