@@ -57,6 +57,15 @@ def test_strangers_find_nothing(operation: Operation, mode: GenerationMode, docu
             # Which days, spans, packs and times go together is more than a schema can say.
             for name in ("calling_hours", "expires_at"):
                 case.body.pop(name, None)
+            # So is where labels lead, and whether this server can speak.
+            plain = {"play", "wait", "hangup"}
+            steps = case.body.get("steps")
+            if isinstance(steps, list):
+                case.body["steps"] = [
+                    {key: value for key, value in step.items() if key != "label"}
+                    for step in steps
+                    if step["do"] in plain
+                ]
         case.call_and_validate(headers={"Authorization": f"Bearer {client.token}"})
 
     ask()

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from api.playbook_reading import read_playbook
 from dialer.core.playbook import Fault, Machine, Playbook, check_against
 
 WHOLE: dict[str, Any] = {
@@ -105,3 +106,10 @@ def test_unknown_trunks_caller_ids_and_missing_audio_are_all_named() -> None:
 def test_audio_that_nobody_looked_for_is_not_a_fault() -> None:
     machine = Machine({"pbx": None, "spare": None}, None)
     assert check_against(Playbook.model_validate(WHOLE), machine) == []
+
+
+def test_a_whole_number_may_be_written_as_a_decimal() -> None:
+    steps = [{"do": "gather", "prompt": [], "save_as": "pin", "max_digits": 4.0}]
+    read = read_playbook({"name": "x", "trunks": ["pbx"], "steps": steps}, Machine({"pbx": None}))
+    assert isinstance(read, Playbook), read
+    assert read.model_dump()["steps"][0]["max_digits"] == 4
