@@ -1,6 +1,7 @@
 """Audio towards the callee: one WAV after another into the call's place in the bridge. Lives in a worker process."""
 
 import logging
+import math
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ log = logging.getLogger(__name__)
 # A player is told of its end on the stack's event thread. One that was stopped is kept until no such call can be under
 # way, so that it is never destroyed inside one.
 BURIAL_SECONDS: Final = 0.25
+# The stack's queue of events holds 16: where more files end in one tick of the bridge, the rest of the ends are lost. So a
+# player that should be through by now is asked.
+LATE_SECONDS: Final = 0.05
+LOOK_SECONDS: Final = 0.02
 
 
 class Player(pj.AudioMediaPlayer):  # type: ignore[misc]
@@ -26,6 +31,11 @@ class Player(pj.AudioMediaPlayer):  # type: ignore[misc]
         super().__init__()
         self._leg, self._token, self._ended = leg, token, ended
         self.createPlayer(str(path), pj.PJMEDIA_FILE_NO_LOOP)
+        self.seconds = self.getInfo().sizeSamples / self.getPortInfo().format.clockRate
+
+    def is_through(self) -> bool:
+        """Whether its last sample was fetched; to be asked of one that had begun."""
+        return bool(self.getPos() == 0)  # it goes back to the start
 
     def onEof2(self) -> None:  # noqa: N802
         """Called on another thread: a deque's append is all that happens here."""
@@ -40,6 +50,7 @@ class Playback:
     token: int
     player: Player
     connected: bool = False
+    due_at: float = math.inf
 
     def connect(self) -> None:
         """Connect the player to the call's audio, if that is up; harmless when it is connected already."""
@@ -47,6 +58,7 @@ class Playback:
         if audio is not None:
             self.player.startTransmit(audio)
             self.connected = True
+            self.due_at = min(self.due_at, time.monotonic() + self.player.seconds + LATE_SECONDS)
 
     def disconnect(self) -> None:
         """Stop fetching samples."""
@@ -64,6 +76,7 @@ class Jukebox:
         self._playbacks: dict[LegId, Playback] = {}
         self._ended: deque[tuple[LegId, int]] = deque()
         self._stopped: deque[tuple[float, Player]] = deque()
+        self._next_look = 0.0
 
     def play(self, leg: Leg, token: int, audio: str) -> int | None:
         """Start `audio` now or as soon as the leg's media is up. The token of the playback that it cut off, or None.
@@ -116,6 +129,12 @@ class Jukebox:
                 self.stop(leg)
                 done.append((leg, token))
         now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_SECONDS
+            late = [p for p in self._playbacks.values() if now >= p.due_at and p.player.is_through()]
+            for playback in late:
+                self.stop(playback.leg.leg)
+                done.append((playback.leg.leg, playback.token))
         while self._stopped and self._stopped[0][0] < now:
             self._stopped.popleft()
         return done

@@ -23,6 +23,7 @@ HEADER_BYTES: Final = 44
 BYTES_A_SECOND: Final = 16_000  # 16 bits at the bridge's 8 kHz
 # The stack closes a file on its own thread, at the next tick of the bridge.
 CLOSING_SECONDS: Final = 2.0
+EMPTY_SECONDS: Final = 0.2  # without samples by then, there were none
 
 
 def _level_db(percent: int) -> int:
@@ -93,7 +94,7 @@ class Tape:
             return RecordEnded(self.leg.leg, self.token, 0.0, str(fault), leg_over=self.leg_over)
         if len(head) == HEADER_BYTES and size > 0 and int.from_bytes(head[40:44], "little") == size:
             return RecordEnded(self.leg.leg, self.token, size / BYTES_A_SECOND, leg_over=self.leg_over)
-        if now - self.closing_since < CLOSING_SECONDS and size != 0:
+        if now - self.closing_since < (CLOSING_SECONDS if size > 0 else EMPTY_SECONDS):
             return None
         self.path.unlink(missing_ok=True)
         return RecordEnded(self.leg.leg, self.token, 0.0, "nothing was recorded", leg_over=self.leg_over)

@@ -12,7 +12,7 @@ from api.playbook_reading import read_playbook
 from dialer.commands.accounts import AccountName, account_named, opened
 from dialer.core.playbook import Machine, Playbook
 from dialer.machine import machine_of
-from dialer.terminal import Refused, give, give_table, invocation
+from dialer.terminal import Refused, give, give_table, invocation, say
 from scheduler.accounts import Accounts
 from scheduler.clock import SystemClock
 from scheduler.playbooks import Playbooks
@@ -60,6 +60,13 @@ def create(context: typer.Context, account: AccountName, file: PlaybookFile) -> 
         clock = SystemClock()
         owner = account_named(Accounts(database, clock), account)
         give(str(Playbooks(database, clock).create(owner.id, playbook)["id"]))
+
+
+@app.command("check")
+def check(context: typer.Context, file: PlaybookFile) -> None:
+    """Check a playbook against this machine's trunks and audio, and store nothing; every fault is told by its path."""
+    playbook = read_file(file, machine_of(invocation(context).settings))
+    say(f"{playbook.name}: {len(playbook.steps)} steps, no fault")
 
 
 @app.command("list")

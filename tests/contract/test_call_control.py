@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dialer.core.events import Answered, EndedBy, InviteSent, LegEnded, LegRefused, PlayEnded, Rang
+from dialer.core.events import Answered, EndedBy, InviteSent, LegEnded, LegRefused, PlayEnded, Rang, RecordEnded
 from dialer.core.model import LegId
 from dialer.ports import CallControl
 from sip.lab import Lab
@@ -150,3 +150,41 @@ async def test_a_trunk_that_is_asked_answers_and_not_before_ask_has_returned(kin
         control.ask("far", answered.set_result)
         assert not answered.done()
         assert await asyncio.wait_for(answered, 10) is None
+
+
+@kinds
+@async_test
+async def test_what_plays_can_be_stopped_and_is_told_as_cut_off(kind: str, tmp_path: Path) -> None:
+    async with control_of(kind, tmp_path) as (control, events):
+        control.dial(ONE, order(ANSWERS))
+        await events.wait(Answered, ONE)
+        control.stop_playing(ONE)
+        control.play(ONE, 1, "hello.wav")
+        control.stop_playing(ONE)
+        ended = await events.wait(PlayEnded, ONE)
+        assert (ended.token, ended.complete, ended.leg_over) == (1, False, False)
+        control.stop_playing(LegId(77))
+        control.hang_up(ONE)
+        await events.over(ONE)
+
+
+@kinds
+@async_test
+async def test_a_recording_ends_once_by_its_length_an_order_or_the_legs_end(kind: str, tmp_path: Path) -> None:
+    async with control_of(kind, tmp_path) as (control, events):
+        control.dial(ONE, order(ANSWERS))
+        await events.wait(Answered, ONE)
+        control.stop_recording(ONE)
+        control.record(ONE, 1, "call-1", 0.2)
+        await events.until(lambda: len([e for e in events.of(ONE) if isinstance(e, RecordEnded)]) == 1)
+        control.record(ONE, 2, "call-2", 60)
+        control.stop_recording(ONE)
+        await events.until(lambda: len([e for e in events.of(ONE) if isinstance(e, RecordEnded)]) == 2)
+        control.record(ONE, 3, "call-3", 60)
+        control.hang_up(ONE)
+        await events.over(ONE)
+        told = [(e.token, e.leg_over) for e in events.of(ONE) if isinstance(e, RecordEnded)]
+        assert told == [(1, False), (2, False), (3, True)]
+        assert isinstance(events.of(ONE)[-1], LegEnded)
+        control.record(ONE, 4, "call-4", 60)
+        await events.until(lambda: isinstance(events.of(ONE)[-1], RecordEnded))

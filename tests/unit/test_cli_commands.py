@@ -90,6 +90,8 @@ def test_account_token_and_playbook_print_their_ids_alone(run: Run, tmp_path: Pa
     (tmp_path / "hello.wav").touch()
     file = tmp_path / "playbook.json"
     file.write_text(json.dumps(playbook))
+    checked = run("playbook", "check", str(file))
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "Hello: 1 steps, no fault\n")
     made = run("playbook", "create", "--account", "Acme", str(file)).stdout
     file.write_text(json.dumps({**playbook, "name": "New"}))
     assert run("playbook", "update", "--account", "Acme", made.strip(), str(file)).returncode == 0
