@@ -156,6 +156,13 @@ class Attempt(TypedDict):
     sip_status: Annotated[int, Field(ge=100, le=699)] | None
     q850_cause: Annotated[int, Field(ge=0, le=127)] | None
     sip_call_id: str
+    ended_by: Literal["far", "us", "stack"] | None
+    pdd_ms: (
+        Annotated[Count, Field(description="From the INVITE to the first 18x, or to the answer without one.")] | None
+    )
+    ring_seconds: Annotated[float, Field(ge=0)] | None
+    talk_seconds: Annotated[float, Field(ge=0)] | None
+    rtp: Annotated[dict[str, float], Field(description="Packets, jitter_ms, rtt_ms.")] | None
 
 
 class RecordingMade(TypedDict):

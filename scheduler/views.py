@@ -190,6 +190,29 @@ def _attempt(row: _Row) -> Record:
         "sip_status": row["sip_status"],
         "q850_cause": row["q850_cause"],
         "sip_call_id": row["sip_call_id"],
+        "ended_by": row["ended_by"],
+        **_durations(row),
+        "rtp": None if row["rtp"] is None else json.loads(row["rtp"]),
+    }
+
+
+def _durations(row: _Row) -> Record:
+    """Post-dial delay to the first 18x or, without one, to the answer; ring and talk time. None: it did not come to that.
+
+    A wall clock that was set meanwhile makes none of them negative.
+    """
+    dialed, ringing, answered, ended = (row[f"{name}_at"] for name in ("dialed", "ringing", "answered", "ended"))
+    heard = ringing if ringing is not None else answered
+    rang_until = answered if answered is not None else ended
+
+    def between(start: WallMs | None, end: WallMs | None) -> int | None:
+        return None if start is None or end is None else max(0, end - start)
+
+    ring, talk = between(ringing, rang_until), between(answered, ended)
+    return {
+        "pdd_ms": between(dialed, heard),
+        "ring_seconds": None if ring is None else ring / 1000,
+        "talk_seconds": None if talk is None else talk / 1000,
     }
 
 

@@ -229,6 +229,10 @@ class Leg(pj.Call):  # type: ignore[misc]
         waited = time.monotonic() - (self._hung_up_at or 0.0)
         verb = "BYE" if self.answered else "CANCEL"
         silent = waited > SILENT_PEER_SECONDS
+        if not self.answered and not silent and 100 <= self._sip_status < 200:
+            # The stack keeps the final response to itself, but without one it would still hold the call's place. A server
+            # that obeys a CANCEL sends 487 (RFC 3261 9.2); a 200 that crossed it was seen.
+            self._sip_status = pj.PJSIP_SC_REQUEST_TERMINATED
         return self._ending(EndedBy.US, f"no answer to our {verb}" if silent else f"we sent {verb}")
 
     def let_go(self) -> None:

@@ -17,7 +17,7 @@ from dialer.core.changes import (
 from dialer.core.model import CallId, Campaign, CampaignStatus, Disposition, WallMs
 from scheduler.database import Database
 from scheduler.estimate import Pace, estimated_end
-from scheduler.views import Views
+from scheduler.views import Views, _durations
 from tests.support.clock import EPOCH, FakeClock
 from tests.support.sqlite_world import SqliteWorld
 
@@ -276,9 +276,29 @@ def test_a_call_is_shown_with_its_attempts(world: SqliteWorld, views: Views, dat
                 "sip_status": 486,
                 "q850_cause": 17,
                 "sip_call_id": "0@x",
+                "ended_by": "far",
+                "pdd_ms": None,
+                "ring_seconds": None,
+                "talk_seconds": None,
+                "rtp": None,
             }
         ],
     }
+
+
+@pytest.mark.parametrize(
+    ("ringing_at", "answered_at", "shown"),
+    [
+        (1500, 4000, {"pdd_ms": 500, "ring_seconds": 2.5, "talk_seconds": 5.0}),
+        (1500, None, {"pdd_ms": 500, "ring_seconds": 7.5, "talk_seconds": None}),
+        (None, 4000, {"pdd_ms": 3000, "ring_seconds": None, "talk_seconds": 5.0}),
+        (None, None, {"pdd_ms": None, "ring_seconds": None, "talk_seconds": None}),
+        (500, 400, {"pdd_ms": 0, "ring_seconds": 0.0, "talk_seconds": 8.6}),
+    ],
+)
+def test_durations_of_an_attempt(ringing_at: int | None, answered_at: int | None, shown: dict[str, float]) -> None:
+    row = {"dialed_at": 1000, "ringing_at": ringing_at, "answered_at": answered_at, "ended_at": 9000}
+    assert _durations(row) == shown  # type: ignore[arg-type]
 
 
 def test_a_call_under_way_keeps_the_disposition_of_the_attempt_before(

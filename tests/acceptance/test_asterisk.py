@@ -1,0 +1,222 @@
+"""A whole server against a real Asterisk, whose own records have to agree with ours call by call.
+
+The peer's script is named by $ASTERISK_PEER; its extensions are described there.
+"""
+
+import csv
+import os
+import socket
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.test_sip_media import write_tone
+from tests.support.dialer_process import Client, Dialer, eventually
+
+PEER = os.environ.get("ASTERISK_PEER", "")
+pytestmark = [
+    pytest.mark.asterisk,
+    pytest.mark.skipif(not PEER, reason="$ASTERISK_PEER names no Asterisk peer script"),
+    pytest.mark.timeout(400),
+]
+
+# What is dialed, what it comes to, and the final SIP status.
+OUTCOMES = {
+    "1002": ("answered", 200),
+    "1103": ("answered", 200),
+    "1701": ("answered", 200),
+    "2001": ("answered", 200),
+    "1201": ("busy", 486),
+    "9017": ("busy", 486),
+    "1300": ("no_answer", 487),
+    "1350": ("no_answer", 487),
+    "2700": ("no_answer", 487),  # its announcement is longer than our ring timeout
+    "9019": ("no_answer", 480),  # Q.850 cause 19
+    "9020": ("unreachable", 480),  # Q.850 cause 20
+    "9018": ("unreachable", 408),
+    "9001": ("invalid_number", 404),
+    "9021": ("declined", 403),
+}
+REFUSED_BY_THE_TRUNK = {"9034": 503, "9127": 500}
+
+
+class Asterisk:
+    """The peer, from install to stop, in a folder and on ports of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.port = free_block(4)
+        rtp = free_block(200) & ~1
+        self._env = {
+            **os.environ,
+            "ASTERISK_HOME": str(home),
+            "ASTERISK_PORT": str(self.port),
+            "ASTERISK_RTP_START": str(rtp),
+            "ASTERISK_RTP_END": str(rtp + 199),
+        }
+        self.home = home
+
+    def do(self, *words: str) -> str:
+        done = subprocess.run([PEER, *words], env=self._env, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, f"{words}: {done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def cdrs(self) -> list[dict[str, str]]:
+        names = "account src dst context clid channel dstchannel app data start answer end duration billsec disposition"
+        path = self.home / "log/cdr-csv/Master.csv"
+        rows = csv.reader(path.read_text().splitlines()) if path.exists() else []
+        return [dict(zip(names.split(), row, strict=False)) for row in rows]
+
+
+def free_block(size: int) -> int:
+    """The first of so many ports that are free now."""
+    for base in range(30_000, 60_000, 211):
+        sockets = []
+        try:
+            for port in range(base, base + size):
+                one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                sockets.append(one)
+                one.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        finally:
+            for one in sockets:
+                one.close()
+        return base
+    raise AssertionError("no free ports")
+
+
+@pytest.fixture(scope="module")
+def asterisk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asterisk]:
+    peer = Asterisk(tmp_path_factory.mktemp("ast"))
+    peer.do("install")
+    peer.do("start")
+    try:
+        yield peer
+    finally:
+        peer.do("stop")
+
+
+@pytest.fixture(scope="module")
+def dialer(asterisk: Asterisk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dialer]:
+    ours = {"username": "dialer", "password": "dialer-secret", "from_user": "dialer", "calls_per_second": 20}
+    uri = f"sip:127.0.0.1:{asterisk.port}"
+    trunks: dict[str, dict[str, Any]] = {
+        "pbx": {"uri": uri, "register": True, "options_interval_seconds": 1, **ours},
+        "codes": {"uri": f"{uri};transport=tcp", "dispositions.403": "declined", **ours},
+        "refusing": {"uri": uri, **ours},
+        "secure": {
+            "uri": f"sip:127.0.0.1:{asterisk.port + 2};transport=tls",
+            "username": "secure",
+            "password": "dialer-secret",
+            "from_user": "secure",
+            "ca_file": str(asterisk.home / "var/keys/tls.pem"),
+            "srtp": "mandatory",
+        },
+    }
+    dialer = Dialer(
+        tmp_path_factory.mktemp("dialer"),
+        trunks,
+        phone={"internal_pattern": "^[0-9]{4}$"},
+        pacing={"stagger_seconds": 0.05},
+    )
+    dialer.run("db", "migrate")
+    write_tone(dialer.media / "hello.wav", 440, 1.0)
+    try:
+        yield dialer.start()
+    finally:
+        dialer.stop()
+
+
+@pytest.fixture(scope="module")
+def client(dialer: Dialer) -> Iterator[Client]:
+    client = dialer.account()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def refused(client: Client) -> str:
+    """A campaign whose calls the PBX refuses, so that they take more than a minute: posted first, looked at late."""
+    return client.post(client.playbook(trunks=["refusing"]), list(REFUSED_BY_THE_TRUNK))
+
+
+def outcomes(client: Client, numbers: list[str], trunk: str, **playbook: Any) -> dict[str, dict[str, Any]]:
+    """The finished calls to these numbers, by number."""
+    steps = playbook.pop("steps", [{"do": "wait", "seconds": 30}])
+    book = client.playbook(trunks=[trunk], steps=steps, **playbook)
+    uuid = client.post(book, numbers)
+    client.finished(uuid, 150)
+    calls: dict[str, dict[str, Any]] = client.calls(uuid)
+    return calls
+
+
+def test_it_registers(client: Client, refused: str) -> None:
+    def registered() -> bool:
+        trunks = {one["name"]: one for one in client.http.get("/trunk").json()["items"]}
+        return bool(trunks["pbx"]["registration"] == "registered")
+
+    eventually(registered, 20, "the trunk is registered")
+
+
+def test_every_outcome_is_told_as_it_was_and_the_pbxs_records_agree(client: Client, asterisk: Asterisk) -> None:
+    before = len(asterisk.cdrs())
+    calls = outcomes(client, list(OUTCOMES), "codes", ring_timeout_seconds=4)
+    seen = {number: (call["disposition"], call["attempts"][0]["sip_status"]) for number, call in calls.items()}
+    assert seen == OUTCOMES
+    assert {number for number, call in calls.items() if call["attempts"][0]["ringing_at"]} >= {"1201", "1300", "1701"}
+
+    def recorded() -> list[dict[str, str]] | None:
+        rows = [row for row in asterisk.cdrs()[before:] if row["dst"] in OUTCOMES]
+        return rows if len(rows) >= len(OUTCOMES) else None
+
+    rows = eventually(recorded, 20, "a record of every call")
+    assert Counter(row["dst"] for row in rows) == Counter(list(OUTCOMES))
+    for row in rows:
+        call = calls[row["dst"]]
+        assert (row["disposition"] == "ANSWERED") == (call["disposition"] == "answered"), row
+        if call["disposition"] == "answered":
+            assert abs(call["attempts"][0]["talk_seconds"] - float(row["billsec"])) < 1.5
+
+
+def test_audio_flows_both_ways_over_tls_and_srtp(client: Client) -> None:
+    steps = [{"do": "play", "audio": "hello.wav"}, {"do": "wait", "seconds": 30}]
+    calls = outcomes(client, ["1003"], "secure", steps=steps)
+    (attempt,) = calls["1003"]["attempts"]
+    assert (attempt["disposition"], attempt["ended_by"]) == ("answered", "far")
+    assert attempt["rtp"]["packets_received"] > 50
+    assert attempt["rtp"]["packets_sent"] > 50
+
+
+def test_a_long_call_is_ended_by_us_and_the_pbx_saw_it(client: Client) -> None:
+    calls = outcomes(client, ["1060"], "pbx", steps=[{"do": "wait", "seconds": 5}, {"do": "hangup"}])
+    (attempt,) = calls["1060"]["attempts"]
+    assert attempt["ended_by"] == "us"
+    assert 4.5 < attempt["talk_seconds"] < 8
+
+
+def test_what_the_trunk_refused_was_retried_inside_the_attempt(
+    client: Client, asterisk: Asterisk, refused: str
+) -> None:
+    client.finished(refused, 150)
+    for number, call in client.calls(refused).items():
+        (attempt,) = call["attempts"]
+        assert (call["disposition"], attempt["sip_status"]) == ("trunk_failure", REFUSED_BY_THE_TRUNK[number])
+    tried = Counter(row["dst"] for row in asterisk.cdrs() if row["dst"] in REFUSED_BY_THE_TRUNK)
+    assert tried == dict.fromkeys(REFUSED_BY_THE_TRUNK, 4), "once, and after 5, 15 and 45 s"
+
+
+def test_a_pbx_that_stops_is_noticed_and_taken_up_again(client: Client, asterisk: Asterisk) -> None:
+    def state() -> str:
+        return {one["name"]: one["state"] for one in client.http.get("/trunk").json()["items"]}["pbx"]
+
+    assert state() == "up"
+    asterisk.do("stop")
+    try:
+        eventually(lambda: state() != "up", 30, "the trunk is seen to be down")
+    finally:
+        asterisk.do("start")
+    eventually(lambda: state() == "up", 60, "the trunk is up again")
