@@ -191,6 +191,8 @@ class Endpoint:
     def _account_configuration(self, order: SetTrunk, target: Target) -> pj.AccountConfig:
         trunk, config = order.trunk, pj.AccountConfig()
         config.idUri = f"sip:{trunk.username or 'dialer'}@{target.host_port}"
+        if hasattr(config.sipConfig, "autoRespondSipMessage"):
+            config.sipConfig.autoRespondSipMessage = False  # else strangers' MESSAGEs are answered with 200
         config.sipConfig.transportId = self._transport(trunk, order.local_address)
         if trunk.username:
             config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", trunk.username, 0, trunk.password))
