@@ -16,6 +16,7 @@ from tests.support.dialer_process import Client, Dialer
 from tests.support.lab_thread import LabThread
 
 AUDIO = "hello.wav"
+SPEECH = {"command": "cp {input} {output}"}  # playbooks of the schema may speak
 EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "10"))
 
 
@@ -23,7 +24,7 @@ EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "10"))
 def dialer(lab: LabThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dialer]:
     """A server whose calls are all in the far future or to a lab that is quick."""
     folder = tmp_path_factory.mktemp("openapi")
-    dialer = Dialer(folder, {"pbx": lab.trunk}, webhooks={"allow_private": True})
+    dialer = Dialer(folder, {"pbx": lab.trunk}, webhooks={"allow_private": True}, speech=SPEECH)
     (dialer.media / AUDIO).write_bytes(b"RIFF")
     dialer.run("db", "migrate")
     try:

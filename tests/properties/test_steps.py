@@ -134,7 +134,7 @@ def test_a_playbook_ends_once_and_what_it_asks_for_is_always_answerable(
     assert check_against(playbook, Machine({"pbx": None}, None, speaks=True)) == []
     script = Script(LEG, playbook.steps, {"first_name": "Ana"})
     line = Line(script, len(playbook.steps))
-    for turn in range(4 * MAX_STEPS):
+    for turn in range(60 + 10 * MAX_STEPS):  # a gather takes three tries of two sounds and a wait each
         if script.over:
             break
         # The callee plays with the phone for a while, and then lets things take their course.
