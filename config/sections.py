@@ -201,7 +201,7 @@ class TrunkSettings(_Section):
     ca_file: Annotated[FilePath, AfterValidator(_certificates)] | None = None
     verify: bool = True
     srtp: Literal["off", "optional", "mandatory"] = "off"
-    options_interval_seconds: Annotated[float, Field(ge=0, le=3600)] = 30
+    options_interval_seconds: Annotated[float, Field(ge=0, le=3600)] = 0
     dispositions: dict[StatusCode, OutcomeWord] = Field(default_factory=dict)
 
     @field_validator("outbound_proxy")
