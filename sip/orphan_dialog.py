@@ -3,7 +3,7 @@
 A confirmed dialog gets a BYE (RFC 3261 section 15). An early one gets a CANCEL with its INVITE's own branch (9.1) and our
 ACK to the final response; a 200 that crosses the CANCEL gets ACK and BYE (13.2.2.4). Where the CANCEL is answered but no
 final response follows, it may have gone to the dead process: a BYE is sent if the dialog's tag is known, which 15 allows in
-the early state.
+the early state. If it is not known, the far side's next repetition of a 200 tells it, which comes after T2 at the latest.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from sip.wire import Message, Request, Response, respond
 from sip.wire_requests import Dialog, ack_for, ack_for_answer, bye_for, caller_dialog, cancel_for, next_hop
 
 T1_SECONDS: Final = 0.5  # RFC 3261 17.1.2.2; requests are repeated after T1, 2*T1, 4*T1
+T2_SECONDS: Final = 4.0
 _TAG: Final = re.compile(r";\s*tag=[^;>\s]+(?=[^<>]*$)", re.IGNORECASE)
 Place = tuple[str, int]  # host, port
 
@@ -83,12 +84,12 @@ class Orphan:
     async def _after_cancel(self, answer: Response) -> Dialog | None:
         """What is left to be ended by a BYE once the CANCEL, or the INVITE itself, was answered."""
         final = answer if answer.cseq[1] == "INVITE" else None
-        if final is None and answer.status != 481:
-            await asyncio.wait([self._final], timeout=T1_SECONDS)
-        if final is None and self._final.done():
-            final = self._final.result()
+        tagged = _TAG.search(self._dialog.remote) is not None
         if final is None:
-            return self._dialog if _TAG.search(self._dialog.remote) else None
+            await asyncio.wait([self._final], timeout=T1_SECONDS if tagged else T2_SECONDS)
+            final = self._final.result() if self._final.done() else None
+        if final is None:
+            return self._dialog if tagged else None
         return caller_dialog(self.invite, final) if final.status < 300 else None
 
     async def _exchange(self, request: Request, to: Place) -> Response:

@@ -12,7 +12,7 @@ from sip.wire import Request, Response, framed, parse
 
 log = logging.getLogger(__name__)
 
-ORPHAN_SECONDS: Final = 4.0  # the last repetition of a request goes out at 3.5 s
+ORPHAN_SECONDS: Final = 4.5  # the last repetition of a request goes out at 3.5 s; a 200 is repeated each 4 s (T2)
 
 
 async def end_orphans(dialogs: Iterable[str], seconds: float = ORPHAN_SECONDS) -> int:

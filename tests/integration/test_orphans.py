@@ -145,6 +145,22 @@ async def test_an_invite_that_nothing_came_back_for_is_cancelled() -> None:
 
 
 @async_test
+async def test_a_call_that_was_answered_unseen_is_ended_when_its_200_is_repeated() -> None:
+    """Of an INVITE that was recorded and nothing else: the CANCEL has no effect, and only the 200 names the dialog."""
+    async with FarEnd() as far, call_to(far.port) as stage:
+        invite = await far.request("INVITE")
+        dialog = await stage.kill_at(InviteSent)
+        ending = asyncio.create_task(end_orphans([dialog]))
+        far.reply(await far.request("CANCEL"), 481)
+        await asyncio.sleep(1.5)
+        far._peers[invite.call_id] = ("127.0.0.1", invite.via.port or 0)
+        far.reply(invite, 200, sdp=True)
+        await far.request("ACK")
+        far.reply(await far.request("BYE"), 200)
+        assert await ending == 1
+
+
+@async_test
 async def test_a_peer_that_hangs_up_itself_gets_its_answer() -> None:
     async with FarEnd() as far, call_to(far.port) as stage:
         invite = await far.talking()
