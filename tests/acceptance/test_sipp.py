@@ -1,4 +1,4 @@
-"""The installed server against SIPp as the called side: another SIP stack than ours and the lab's says that all is by the book."""
+"""The installed server against SIPp as the called side: a stack that is neither ours nor the lab's says that all is by the book."""
 
 import shutil
 import subprocess
