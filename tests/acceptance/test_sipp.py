@@ -1,4 +1,4 @@
-"""The installed server against SIPp as the called side: a stack that is neither ours nor the lab's says that all is by the book."""
+"""The installed server against SIPp as the called side: a stack that is neither ours nor the lab's, and a judge."""
 
 import shutil
 import subprocess
