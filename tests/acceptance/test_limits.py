@@ -100,10 +100,13 @@ def test_calls_at_once_of_an_account_wait_and_explain_says_why(lab: LabThread, t
         def held() -> Any:
             waiting = client.http.get(f"/campaign/{uuid}/calls", params={"state": "scheduled"}).json()["items"]
             live = client.http.get(f"/campaign/{uuid}/calls", params={"state": "live"}).json()["items"]
-            return waiting and live and client.http.get(f"/call/{waiting[0]['id']}/explain").json()
+            if not waiting or not live:
+                return None
+            why = client.http.get(f"/call/{waiting[0]['id']}/explain").json()
+            # At first it waits for its slot, a stagger behind the other.
+            return why if why["rule"] == "concurrent_calls" else None
 
         seen = eventually(held, 15, "one call waits for the other")
-        assert seen["rule"] == "concurrent_calls"
         assert "limits.max_concurrent_calls_per_account" in seen["reason"]
         assert client.finished(uuid)["dispositions"] == {"answered": 2}
         first, second = sorted(call["attempts"][0]["dialed_at"] for call in client.calls(uuid).values())
