@@ -10,6 +10,7 @@ from api import (
     event_stream,
     health,
     openapi,
+    playbook_schema,
     playbooks,
     recordings,
     trunks,
@@ -34,6 +35,7 @@ def create_app(backend: Backend) -> Starlette:
             *trunks.routes(backend),
             *health.routes(backend),
             *openapi.routes(),
+            *playbook_schema.routes(),
         ],
         # 404 comes from the router; Exception can only be a fault of the router itself.
         exception_handlers={404: unrouted, Exception: unrouted},

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from api import schemas
 from api.answers import JsonAnswer
 from api.operations import OPERATIONS, Operation, Parameter
+from api.playbook_schema import close
 from api.resource import open_resource
 from dialer.core.contact import ContactFields
 
@@ -61,7 +62,7 @@ def openapi() -> dict[str, Any]:
     components = shared.get("$defs", {})
     components["ContactChange"] = _change_of(_resolved(found[repr(ContactFields)], components))
     for schema in components.values():
-        _close(schema)
+        close(schema)
     paths: dict[str, Any] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, found)
@@ -144,18 +145,6 @@ def _content(models: Any, schemas_of: dict[str, Any]) -> dict[str, Any]:  # noqa
             schema = schemas_of[repr(model)]
         content[media_type] = {"schema": schema}
     return content
-
-
-def _close(schema: Any) -> None:  # noqa: ANN401 - any part of a schema
-    """Say that an object whose keys have a pattern has no others: pydantic refuses them, and leaves that out."""
-    if isinstance(schema, dict):
-        if "patternProperties" in schema:
-            schema.setdefault("additionalProperties", False)
-        for part in schema.values():
-            _close(part)
-    elif isinstance(schema, list):
-        for part in schema:
-            _close(part)
 
 
 def _resolved(schema: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from api import schemas
+from api import playbook_schema, schemas
 from api.call_files import FORMATS
 from api.payloads import DEFAULT_LIMIT, MAX_LIMIT
 from dialer.core.intake import CallBody, CampaignBody
@@ -329,6 +329,14 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/metrics", "Health", "Prometheus metrics", {OK: ("Metrics.", {"text/plain": None})}, open=True),
     Operation(
         "GET", "/openapi.json", "Health", "This document", {OK: ("OpenAPI 3.1.", {JSON: dict[str, Any]})}, open=True
+    ),
+    Operation(
+        "GET",
+        playbook_schema.PATH,
+        "Playbooks",
+        "The JSON Schema of playbooks",
+        {OK: ("JSON Schema 2020-12.", {playbook_schema.MEDIA_TYPE: dict[str, Any]})},
+        open=True,
     ),
     Operation("GET", "/docs", "Health", "This document as a page", {OK: ("A page.", {"text/html": None})}, open=True),
 )

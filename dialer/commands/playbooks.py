@@ -69,6 +69,14 @@ def check(context: typer.Context, file: PlaybookFile) -> None:
     say(f"{playbook.name}: {len(playbook.steps)} steps, no fault")
 
 
+@app.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of playbooks, for editors that complete and check."""
+    from api.playbook_schema import playbook_schema
+
+    sys.stdout.write(playbook_schema())
+
+
 @app.command("list")
 def listing(context: typer.Context, account: AccountName) -> None:
     """Show the account's playbooks: id, name, when changed."""
