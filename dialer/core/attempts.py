@@ -10,12 +10,12 @@ from dialer.core.acts import TimeUp
 from dialer.core.attempt import Event, State
 from dialer.core.breaker import TrunkState
 from dialer.core.changes import AttemptAnswered, AttemptDialed, AttemptRetried, AttemptRinging, Change
+from dialer.core.channels import Channels
 from dialer.core.disposition import Verdict, Why, classify
 from dialer.core.doubts import LOOK_AGAIN_SECONDS, Doubt
 from dialer.core.effects import Dial, Effect, HangUp, TrunkMoved
 from dialer.core.events import (
     Answered,
-    EndedBy,
     InviteSent,
     LegEnded,
     LegEvent,
@@ -30,7 +30,6 @@ from dialer.core.live import NO_PLACE_RETRY_SECONDS, LiveAttempt, Timer
 from dialer.core.model import CallId, CampaignId, CampaignStatus, Disposition, LegId, Mono, Now
 from dialer.core.pacing import Pacing
 from dialer.core.talk import Hands, Talk
-from dialer.core.throttle import OVERLOADED
 
 # Timers of ended attempts (a long max_call_seconds) stay in the heap until there are so many more than of live ones.
 TIMERS_KEPT = 1000
@@ -60,9 +59,8 @@ class Attempts:
         self._closed = closed
         self._live: dict[CallId, LiveAttempt] = {}
         self._numbers: set[str] = set()
-        self._legs: dict[LegId, LiveAttempt] = {}
+        self._channels = Channels(pacing, self.trunk_learned)
         self._talks: dict[LegId, Talk] = {}
-        self._leg_ids = count(1)
         self._timers: list[tuple[Mono, int, Timer, LiveAttempt, int]] = []
         self._timer_ids = count()
         self._retries: dict[str, deque[LiveAttempt]] = {}
@@ -88,7 +86,7 @@ class Attempts:
     @property
     def armed(self) -> int:
         """Attempts that hold a channel and have no leg yet."""
-        return self._pacing.taken - len(self._legs)
+        return self._channels.armed
 
     @property
     def unstored(self) -> bool:
@@ -110,11 +108,7 @@ class Attempts:
         attempt.advance(Event.CANCEL)
         self._live[attempt.id] = attempt
         self._numbers.add(attempt.call.phone)
-        leg = LegId(next(self._leg_ids))
-        attempt.leg = leg
-        self._legs[leg] = attempt
-        self._pacing.hold(attempt.trunk)
-        self._set(until, Timer.UNHEARD, attempt, leg)
+        self._set(until, Timer.UNHEARD, attempt, self._channels.hold(attempt))
 
     def stored(self) -> None:
         """The changes told so far are on disk: the INVITEs they record may leave."""
@@ -163,26 +157,24 @@ class Attempts:
 
     def on_leg(self, event: LegEvent, now: Now) -> None:  # noqa: C901, PLR0912  one arm of the match an event
         """Something happened to a leg. News of legs that are over is ignored."""
-        attempt = self._legs.get(event.leg)
-        if attempt is None:
+        attempt = self._channels.of(event.leg)
+        if not isinstance(attempt, LiveAttempt):
             return
         ids = attempt.id, attempt.lane.campaign.id, attempt.number
         match event:
             case InviteSent():
-                if attempt.sent is not None:
-                    attempt.sent.seen(Mono(min(now.mono, now.mono_of(event.at))))
+                self._channels.sent(attempt, event, now)
                 if attempt.advance(Event.SENT):
                     self._dialed(attempt, event)
             case NoReply():
-                self._pacing.breaker(attempt.trunk).silent(event.leg, now)
-                self.trunk_learned(attempt.trunk, now)
+                self._channels.silent(attempt, now)
             case Rang():
-                self._reached(attempt, event.leg, now)
+                self._channels.reached(attempt, now)
                 attempt.rang = True
                 if attempt.advance(Event.RANG):
                     self._told.changes.append(AttemptRinging(*ids, event.at, event.dialog))
             case Answered():
-                self._reached(attempt, event.leg, now)
+                self._channels.reached(attempt, now)
                 if attempt.advance(Event.CONFIRMED):
                     attempt.answered = True
                     self._told.changes.append(AttemptAnswered(*ids, event.at, event.dialog))
@@ -209,8 +201,7 @@ class Attempts:
             return
         if before in {State.ARMED, State.WAITING}:
             if before is State.ARMED:
-                self._pacing.breaker(attempt.trunk).given_back()
-                self._pacing.release(attempt.trunk)
+                self._channels.give_up(attempt)
             self._close(attempt, Verdict(_WITHOUT_LEG.get(why, Disposition.INTERRUPTED), why.value), None, now)
             return
         attempt.asked = why
@@ -255,10 +246,6 @@ class Attempts:
     def _usable(self, trunk: str) -> bool:
         return self._pacing.breaker(trunk).usable
 
-    def _reached(self, attempt: LiveAttempt, leg: LegId, now: Now) -> None:
-        self._pacing.breaker(attempt.trunk).reached(leg, now)
-        self.trunk_learned(attempt.trunk, now)
-
     def _queue_retry(self, attempt: LiveAttempt) -> None:
         """The pause is over: it goes when a trunk has a channel. A paused campaign's waits for the campaign."""
         if attempt.lane.status is CampaignStatus.PAUSED:
@@ -296,25 +283,17 @@ class Attempts:
         heapq.heappush(self._timers, (at, next(self._timer_ids), timer, attempt, key))
 
     def _fire(self, attempt: LiveAttempt, at: Mono, now: Now) -> None:
-        sent = attempt.sent
-        if sent is None or not attempt.stored:
-            raise ValueError("an attempt fired that was not armed and stored")
-        earliest = sent.earliest()
-        if earliest > at:
+        phone = attempt.call.phone
+        slipped_to = self._channels.depart(attempt, phone, at, now)
+        if slipped_to is not None:
             # Back into the queue even if that is past: one that was planned before this may have slipped too, and goes first.
-            self._set(earliest, Timer.FIRE, attempt, attempt.invites)
+            self._set(slipped_to, Timer.FIRE, attempt, attempt.invites)
             return
-        sent.left(now.mono)
-        attempt.advance(Event.FIRE)
-        leg = LegId(next(self._leg_ids))
-        attempt.leg = leg
-        attempt.departure = self._pacing.breaker(attempt.trunk).departed(leg, attempt.call.phone, now.mono)
-        self._legs[leg] = attempt
+        assert attempt.leg is not None
+        order = Dial(attempt.leg, attempt.trunk, phone, self.caller_id(attempt), attempt.sip_call_id)
+        self._told.effects.append(order)
         playbook = attempt.lane.campaign.playbook
-        self._told.effects.append(
-            Dial(leg, attempt.trunk, attempt.call.phone, self.caller_id(attempt), attempt.sip_call_id)
-        )
-        self._set(Mono(now.mono + playbook.ring_timeout_seconds), Timer.RING, attempt, leg)
+        self._set(Mono(now.mono + playbook.ring_timeout_seconds), Timer.RING, attempt, attempt.leg)
 
     def _dialed(self, attempt: LiveAttempt, event: InviteSent) -> None:
         campaign = attempt.lane.campaign
@@ -338,20 +317,16 @@ class Attempts:
             self.end(attempt, Event.STEPS_ENDED, Why.STEPS_ENDED, now)
 
     def _leg_over(self, attempt: LiveAttempt, now: Now) -> None:
-        """The one place where a channel is given back by a leg's end."""
-        if attempt.leg is not None:
-            self._pacing.breaker(attempt.trunk).over(attempt.leg)
-            talk = self._talks.pop(attempt.leg, None)
-            if talk is not None:
-                talk.leg_over(now.wall, self._hands(attempt, now))
-            del self._legs[attempt.leg]
-            attempt.leg = None
-            self._pacing.release(attempt.trunk)
+        """The leg has ended, and what was said on it."""
+        talk = None if attempt.leg is None else self._talks.pop(attempt.leg, None)
+        if talk is not None:
+            talk.leg_over(now.wall, self._hands(attempt, now))
+        self._channels.over(attempt)
 
     def _ended(self, attempt: LiveAttempt, event: LegEnded, now: Now) -> None:
         trunk = attempt.trunk
         verdict = classify(attempt.evidence(event), self._pacing.trunk(trunk).dispositions)
-        self._learn(attempt, event, verdict, now)
+        self._channels.learn(attempt, attempt.call.phone, event, verdict, now)
         self._leg_over(attempt, now)
         if verdict.disposition is Disposition.INVALID_NUMBER and attempt.may_recall and not attempt.rang:
             doubt = Doubt(attempt, trunk, verdict, event, now.mono)
@@ -370,20 +345,6 @@ class Attempts:
         elif attempt.advance(Event.LEG_ENDED):
             self._close(attempt, verdict, event, now)
         self.trunk_learned(trunk, now)
-
-    def _learn(self, attempt: LiveAttempt, end: LegEnded, verdict: Verdict, now: Now) -> None:
-        """Tell the trunk's breaker what its leg came to, unless we ended it ourselves and learned nothing."""
-        if attempt.rang or attempt.leg is None:
-            return  # it has reached somebody, and that was told
-        breaker = self._pacing.breaker(attempt.trunk)
-        if verdict.disposition in {Disposition.TRUNK_FAILURE, Disposition.INVALID_NUMBER}:
-            breaker.refused(
-                attempt.leg, now, verdict.reason, sip_status=end.sip_status, retry_after_s=end.retry_after_s
-            )
-            if end.sip_status in OVERLOADED:
-                self._pacing.throttle(attempt.trunk).overloaded(attempt.call.phone, now.mono)
-        elif end.by is EndedBy.FAR and attempt.asked is None:
-            breaker.reached(attempt.leg, now)
 
     def _settle(self, doubt: Doubt, now: Now) -> None:
         """Decide a doubt, if it can be decided by now."""

@@ -232,7 +232,15 @@ class Dispatch:
             raise ValueError(f"call {opened.call} has an open attempt but its campaign has no work")
         anchor = lane.campaign.slot(record.id) if lane.campaign.scheduled else record.first_dialed_at or opened.fire_at
         attempt = LiveAttempt(
-            record, lane, opened.number, opened.due_at, anchor, opened.trunk, now.mono, "", state=State.DIALING
+            record,
+            lane,
+            opened.number,
+            opened.due_at,
+            anchor,
+            trunk=opened.trunk,
+            fire_at=now.mono,
+            sip_call_id="",
+            state=State.DIALING,
         )
         attempt.may_recall = not opened.withdrawn and lane.status is not CampaignStatus.CANCELLED
         ring_seconds = lane.campaign.playbook.ring_timeout_seconds
@@ -359,7 +367,14 @@ class Dispatch:
         fire_wall = self._leaves_at(pick, now)
         anchor = lane.campaign.slot(record.id) if lane.campaign.scheduled else record.first_dialed_at or fire_wall
         attempt = LiveAttempt(
-            record, lane, number, pick.due_at, anchor, pick.trunk, pick.fire_at, f"{record.uuid}-{number}"
+            record,
+            lane,
+            number,
+            pick.due_at,
+            anchor,
+            trunk=pick.trunk,
+            fire_at=pick.fire_at,
+            sip_call_id=f"{record.uuid}-{number}",
         )
         attempt.trunk_index = lane.route.index(pick.trunk)
         attempt.sent = self._pacing.take(pick.trunk, pick.fire_at)

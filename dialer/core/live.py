@@ -4,12 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dialer.core.attempt import Event, State, advance
-from dialer.core.disposition import Evidence, Verdict, Why
-from dialer.core.events import LegEnded
+from dialer.core.channels import Outgoing
+from dialer.core.disposition import Verdict
 from dialer.core.lanes import Lane
-from dialer.core.model import CallId, CallRecord, LegId, Mono, WallMs
-from dialer.core.pacing import Sent
+from dialer.core.model import CallId, CallRecord, WallMs
 
 # The pauses before technical retries, once every trunk of the playbook has refused. They use no recall.
 TECHNICAL_RETRY_SECONDS = (5.0, 15.0, 45.0)
@@ -32,12 +30,9 @@ class Timer(StrEnum):
 
 
 @dataclass(slots=True, eq=False)
-class LiveAttempt:
-    """Mutable, owned by `Dispatch`. `trunk_index` is the trunk of the route in use; `rounds` technical retries were spent;
-    `retry_after_s` is the longest wait that a trunk has asked for in this round.
-
-    `anchor` is what the recall ladder counts from. `stored`: its latest INVITE is on disk and may leave. `departure` is that
-    INVITE's place in the order in which the trunk's INVITEs left.
+class LiveAttempt(Outgoing):
+    """Mutable, owned by `Attempts`. `trunk_index` is the trunk of the route in use; `rounds` technical retries were spent;
+    `retry_after_s` is the longest wait that a trunk has asked for in this round. `anchor` is what recalls count from.
     """
 
     call: CallRecord
@@ -45,53 +40,16 @@ class LiveAttempt:
     number: int
     due_at: WallMs
     anchor: WallMs
-    trunk: str
-    fire_at: Mono
-    sip_call_id: str
-    state: State = State.ARMED
     trunk_index: int = 0
     rounds: int = 0
     retry_after_s: float = 0.0
-    invites: int = 1
-    stored: bool = False
-    leg: LegId | None = None
-    departure: int = 0
-    sent: Sent | None = None
     dialed: bool = False
-    rang: bool = False
-    answered: bool = False
-    asked: Why | None = None
     may_recall: bool = True
 
     @property
     def id(self) -> CallId:
         """The call's id: a call has one attempt at a time."""
         return self.call.id
-
-    @property
-    def holds_channel(self) -> bool:
-        """True from being armed until the leg's real end."""
-        return self.state not in {State.WAITING, State.ENDED}
-
-    def advance(self, event: Event) -> bool:
-        """Move on; False when the event is late."""
-        after = advance(self.state, event)
-        if after is None:
-            return False
-        self.state = after
-        return True
-
-    def evidence(self, end: LegEnded) -> Evidence:
-        """What was seen of the leg that has ended."""
-        return Evidence(
-            sip_status=end.sip_status,
-            by=end.by,
-            q850=end.q850,
-            rang=self.rang,
-            answered=self.answered,
-            asked=self.asked,
-            phrase=end.reason,
-        )
 
     def avoid_dead_trunk(self, usable: Callable[[str], bool]) -> None:
         """Where the trunk is not usable now, take the first of the route that is; none: it is waited for."""

@@ -14,7 +14,8 @@ def attempt(*route: str, on: int = 0) -> LiveAttempt:
     playbook = Playbook(name="any", trunks=list(route))
     campaign = Campaign(CampaignId(1), AccountId(1), WallMs(0), 0, CallId(1), 1, (), False, playbook)
     lane = Lane(campaign, CampaignStatus.RUNNING, route, Ladder((), frozenset(), 0), Interval(0))
-    live = LiveAttempt(CallRecord(CallId(1), "u", "+1"), lane, 1, WallMs(0), WallMs(0), route[on], Mono(0), "u-1")
+    record, due = CallRecord(CallId(1), "u", "+1"), WallMs(0)
+    live = LiveAttempt(record, lane, 1, due, due, trunk=route[on], fire_at=Mono(0), sip_call_id="u-1")
     live.trunk_index = on
     return live
 
