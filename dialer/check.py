@@ -5,16 +5,16 @@ import os
 import resource
 import shutil
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-
-import httpx
 
 from config.settings import Settings
 from dialer.machine import audio_files, trunk_profile
 from dialer.ports import StoreUnavailable
 from scheduler import migrations
+from scheduler.server_lock import serving_pid
 from sip.facts import StackUnusable
 from sip.facts import probe as probe_build
 from sip.options import NoAnswer, probe
@@ -55,13 +55,12 @@ class Finding:
 
 async def examine(settings: Settings) -> list[Finding]:
     """Look at everything. Takes some seconds where a trunk does not answer, more where the database is large."""
-    serving = await _serving(settings)
     findings = [await asyncio.to_thread(_database, settings.database.path)]
     findings.append(_media(settings))
     build, plan = await _build(settings)
     findings += build
     findings += await _trunks(settings)
-    findings += _ports(settings, plan, serving=serving)
+    findings += _ports(settings, plan)
     if plan is not None:
         findings.append(_file_limit(plan))
     return findings
@@ -148,24 +147,17 @@ async def _trunk(name: str, settings: Settings) -> Finding:
     return Finding(Grade.OK, subject, text)
 
 
-async def _serving(settings: Settings) -> bool:
-    """Whether a dialer answers where this one would serve: then the ports are its own."""
-    if settings.api.port == 0:
-        return False
-    host = settings.api.host
-    url = f"http://[{host}]:{settings.api.port}" if ":" in host else f"http://{host}:{settings.api.port}"
-    try:
-        async with httpx.AsyncClient(base_url=url, timeout=2, trust_env=False) as client:
-            answer = await client.get("/healthz")
-        return bool(answer.json() == {"status": "alive"})
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
-        return False
+def _serving(settings: Settings) -> int | None:
+    """The server of this database, whose ports are its own."""
+    with suppress(OSError):  # what this user may not look at is told of as the database's
+        return serving_pid(settings.database.path)
+    return None
 
 
-def _ports(settings: Settings, plan: PoolPlan | None, *, serving: bool) -> list[Finding]:
+def _ports(settings: Settings, plan: PoolPlan | None) -> list[Finding]:
     api, sip = settings.api, settings.sip
-    if serving:
-        return [Finding(Grade.OK, "ports", f"a dialer serves at {api.host}:{api.port}; its ports were not tried")]
+    if (pid := _serving(settings)) is not None:
+        return [Finding(Grade.OK, "ports", f"a server (pid {pid}) serves this database; its ports were not tried")]
     findings = []
     fault = _cannot_bind(socket.SOCK_STREAM, api.host, api.port)
     where = f"{api.host}:{api.port or ' a port that the system chooses'}"

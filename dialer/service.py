@@ -1,6 +1,6 @@
 """The composition root: builds the parts, starts them in order, stops them in the reverse order.
 
-    database ─▶ loaders ─▶ SIP workers ─▶ engine ─▶ HTTP          stop: HTTP, engine drains, workers, loaders, database
+    lock ─▶ database ─▶ loaders ─▶ SIP workers ─▶ engine ─▶ HTTP     stop: HTTP, engine drains, workers, loaders, database
 
 A signal drains: SIGTERM or SIGINT once stops dialing and lets answered calls end for `pacing.drain_seconds`; a second one
 hangs up at once.
@@ -49,6 +49,7 @@ from scheduler.handles import Handles
 from scheduler.loading import Loader
 from scheduler.migrations import migrate
 from scheduler.playbooks import Playbooks
+from scheduler.server_lock import ServedAlready, ServerLock
 from scheduler.store import SqliteStore
 from scheduler.views import Views
 from sip.facts import StackUnusable
@@ -73,7 +74,7 @@ def run(settings: Settings) -> int:
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             return runner.run(Service(settings).run())
-    except (StackUnusable, UnfitForSip, StoreUnavailable, OSError) as fault:
+    except (ServedAlready, StackUnusable, UnfitForSip, StoreUnavailable, OSError) as fault:
         raise CannotStart(str(fault)) from fault
 
 
@@ -148,6 +149,7 @@ class Service:
         path = settings.database.path
         if not path.parent.is_dir():
             raise CannotStart(f"database.path: there is no folder {path.parent}")
+        parts.callback(ServerLock(path).release)
         for name in migrate(path):
             log.info("database migrated", migration=name)
         database = Database(path)
