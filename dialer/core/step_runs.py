@@ -1,70 +1,15 @@
-"""The steps that take time, one class for each kind: told what happens on the call, a run says what to do, and what came of it.
-
-What is asked for reports back with a token, a new one each time. A run knows its own and passes over all others, so that
-what comes late (the end of audio that was cut off, a timer that no longer counts) is known as late.
-"""
+"""The steps that take time, one class for each kind; what they share is in `dialer.core.stage`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
-from dialer.core.acts import Act, Alarm, TimeUp
-from dialer.core.effects import Beep, PlayAudio, Speak, StartRecording, StopAudio, StopRecording
+from dialer.core.acts import Alarm, TimeUp
+from dialer.core.effects import Beep, StartRecording, StopAudio, StopRecording
 from dialer.core.events import DigitPressed, Heard, PlayEnded, RecordEnded, TalkEvent
 from dialer.core.gathering import Await, Gathered, Gathering, Hush, Order, Outcome, Prompt
-from dialer.core.model import LegId
 from dialer.core.recording import Recorder, StopWhen
+from dialer.core.stage import Over, Run, Said, Stage, sound
 from dialer.core.step_kinds import Gather, Play, Record, Say, Wait
-from dialer.core.templates import fill
-
-
-@dataclass(slots=True)
-class Stage:
-    """What the steps of one call share: its leg, the `values` that texts are filled with, and the `result` so far.
-
-    `recording_name` is what the call's recordings are called, a number behind it.
-    """
-
-    leg: LegId
-    values: dict[str, Any]
-    recording_name: str
-    result: dict[str, Any] = field(default_factory=dict)
-    _token: int = 0
-
-    def token(self) -> int:
-        """A fresh one."""
-        self._token += 1
-        return self._token
-
-
-@dataclass(frozen=True, slots=True)
-class Over:
-    """The step is over, and the call goes on at the label `target`; None: with the next step.
-
-    `result`: the stage's has changed. `leg_over`: the call is over too.
-    """
-
-    target: str | None = None
-    result: bool = False
-    leg_over: bool = False
-
-
-Said: TypeAlias = list[Act | Over]
-"""What to do now; an `Over` comes last."""
-
-
-class Run(Protocol):
-    """One step under way. `detail` is what the transcript tells of it, whatever ends it. After `Over` nothing is called."""
-
-    detail: dict[str, Any]
-
-    def begin(self) -> Said:
-        """The step's turn has come. Never its end: what is asked for here reports back first."""
-        ...
-
-    def feed(self, event: TalkEvent | TimeUp) -> Said:
-        """Something happened on the call."""
-        ...
 
 
 class SoundRun:
@@ -87,14 +32,6 @@ class SoundRun:
         if not event.complete:
             self.detail["fault"] = event.reason
         return [Over()]
-
-
-def sound(step: Play | Say, stage: Stage, token: int, detail: dict[str, Any]) -> Act:
-    """What plays or says this; a text goes into the detail as it is said."""
-    if isinstance(step, Play):
-        return PlayAudio(stage.leg, token, step.audio)
-    text = detail["text"] = fill(step.text, stage.values)
-    return Speak(stage.leg, token, text, step.voice or "")
 
 
 class WaitRun:

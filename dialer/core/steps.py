@@ -16,8 +16,9 @@ from dialer.core.acts import Act, Finish, Note, TimeUp, WriteFields
 from dialer.core.contact import LONGEST_TEXT
 from dialer.core.events import TalkEvent
 from dialer.core.model import LegId, WallMs
+from dialer.core.stage import Over, Run, Said, Stage
 from dialer.core.step_kinds import END, Branch, Goto, Hangup, Set, Step
-from dialer.core.step_runs import Over, Run, Said, Stage, run_of
+from dialer.core.step_runs import run_of
 from dialer.core.templates import fill
 
 MAX_STEPS = 1000
@@ -44,7 +45,7 @@ class Script:
     ) -> None:
         known: dict[str, Any] = {**(values or {}), "gathered": {}}
         known["custom_fields"] = dict(known.get("custom_fields") or {})
-        self._stage = Stage(leg, known, recording_name)
+        self._stage = Stage(leg, known, recording_name, WallMs(0))
         self._steps = steps
         self._labels = {step.label: i for i, step in enumerate(steps) if step.label is not None}
         self._jumps: Counter[int] = Counter()
@@ -63,7 +64,7 @@ class Script:
 
     def feed(self, event: TalkEvent | TimeUp, at: WallMs) -> list[Act]:
         """Something happened; what to do now. What is late or does not matter here changes nothing."""
-        now = self._now
+        now, self._stage.at = self._now, at
         return [] if now is None else self._do(now, now.run.feed(event), at)
 
     def leg_over(self, at: WallMs) -> list[Act]:
@@ -127,6 +128,7 @@ class Script:
                     break
                 index = index + 1 if target is None else self._labels[target]
                 continue
+            self._stage.at = at
             self._now = _UnderWay(step, index, at, run_of(step, self._stage))
             return acts + self._do(self._now, self._now.run.begin(), at)
         return acts + self._finish()

@@ -1,0 +1,73 @@
+"""What the steps of a call have in common: their stage, and how a step that takes time is told things and answers.
+
+What is asked for reports back with a token, a new one each time. A run knows its own and passes over all others, so that
+what comes late (the end of audio that was cut off, a timer that no longer counts) is known as late.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+from dialer.core.acts import Act, TimeUp
+from dialer.core.effects import PlayAudio, Speak
+from dialer.core.events import TalkEvent
+from dialer.core.model import LegId, WallMs
+from dialer.core.step_kinds import Play, Say
+from dialer.core.templates import fill
+
+
+@dataclass(slots=True)
+class Stage:
+    """What the steps of one call share: its leg, the `values` that texts are filled with, and the `result` so far.
+
+    `recording_name` is what the call's recordings are called, a number behind it. `at` is the time of what is told now.
+    """
+
+    leg: LegId
+    values: dict[str, Any]
+    recording_name: str
+    at: WallMs
+    result: dict[str, Any] = field(default_factory=dict)
+    _token: int = 0
+
+    def token(self) -> int:
+        """A fresh one."""
+        self._token += 1
+        return self._token
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """The step is over, and the call goes on at the label `target`; None: with the next step.
+
+    `result`: the stage's has changed. `leg_over`: the call is over too.
+    """
+
+    target: str | None = None
+    result: bool = False
+    leg_over: bool = False
+
+
+Said: TypeAlias = list[Act | Over]
+"""What to do now; an `Over` comes last."""
+
+
+class Run(Protocol):
+    """One step under way. `detail` is what the transcript tells of it, whatever ends it. After `Over` nothing is called."""
+
+    detail: dict[str, Any]
+
+    def begin(self) -> Said:
+        """The step's turn has come. Never its end: what is asked for here reports back first."""
+        ...
+
+    def feed(self, event: TalkEvent | TimeUp) -> Said:
+        """Something happened on the call, at the stage's `at`."""
+        ...
+
+
+def sound(step: Play | Say, stage: Stage, token: int, detail: dict[str, Any]) -> Act:
+    """What plays or says this; a text goes into the detail as it is said."""
+    if isinstance(step, Play):
+        return PlayAudio(stage.leg, token, step.audio)
+    text = detail["text"] = fill(step.text, stage.values)
+    return Speak(stage.leg, token, text, step.voice or "")
