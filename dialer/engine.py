@@ -7,7 +7,7 @@ attempt waits to be recorded.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -71,7 +71,11 @@ class EngineState:
 
 
 class Engine:
-    """Drives one `Dispatch` from clock, store and legs. `library` None: playbooks play files as they lie, and cannot speak."""
+    """Drives one `Dispatch` from clock, store and legs.
+
+    `library` None: playbooks play files as they lie, and cannot speak. `on_stored` is given what the disk has taken, a little
+    later, on the loop.
+    """
 
     def __init__(
         self,
@@ -82,10 +86,12 @@ class Engine:
         trunks: Iterable[Trunk],
         limits: Limits,
         library: SoundLibrary | None = None,
+        on_stored: Callable[[Sequence[Change]], None] = lambda _: None,
     ) -> None:
         self._clock = clock
         self._store = store
         self._control = control
+        self._on_stored = on_stored
         self._trunks = tuple(trunks)
         self._limits = limits
         self._loop = asyncio.get_running_loop()
@@ -410,6 +416,9 @@ class Engine:
             self._store_failed(fault, now)
             return
         self._tally.commit.add(self._loop.time() - began)
+        if self._pending:
+            # Later: nothing of it is to keep the INVITEs that this commit lets go.
+            self._loop.call_soon(self._on_stored, self._pending)
         self._pending = []
         self._pending_since = None
         self._store_proved_at = now.mono

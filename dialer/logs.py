@@ -1,48 +1,47 @@
 """How the server writes its log: one line an event on standard error, as text or JSON, with people's numbers masked."""
 
 import logging
-import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 
-# A phone number as this product writes it: + and at least seven digits. Ids and times have no plus sign before them.
-_NUMBER = re.compile(r"\+[0-9]{3,11}([0-9]{4})\b")
+from dialer.log_lines import LogStyle, Outlet, masked, speak, without_numbers
 
 
-def configure(*, form: str, level: str, mask_numbers: bool) -> None:
-    """Set the process's logging up. `form` is text or json; `mask_numbers` leaves the last four digits of numbers."""
+def configure(style: LogStyle) -> None:
+    """Set the server's process up, for what is said by structlog and by `logging`."""
+    outlet = Outlet(style)
     processors: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
-    if mask_numbers:
-        processors.append(_mask)
-    if form == "json":
-        processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    if style.mask_numbers:
+        processors.append(_mask_fields)
+    if style.form == "json":
+        processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
     else:
         processors.append(_console())
-    number = logging.getLevelNamesMapping()[level.upper()]
+    if style.mask_numbers:
+        # The whole line, so that a traceback or a list of values hides nothing either.
+        processors.append(_mask_line)
     structlog.configure(
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[style.level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(outlet),  # type: ignore[arg-type]  # it writes and flushes
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(
-        stream=sys.stderr, level=max(number, logging.WARNING), format="%(levelname)s %(name)s %(message)s"
-    )
+    speak(style, outlet)
 
 
-def _mask(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    for key, value in event.items():
-        if isinstance(value, str) and "+" in value:
-            event[key] = _NUMBER.sub(r"+…\1", value)
-    return event
+def _mask_fields(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return without_numbers(event)
+
+
+def _mask_line(_logger: object, _method: str, line: Any) -> str:  # noqa: ANN401 - what the renderer has made
+    return masked(str(line))
 
 
 def _console() -> structlog.dev.ConsoleRenderer:

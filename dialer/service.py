@@ -27,6 +27,7 @@ from api.metrics import Snapshot, make_registry
 from api.rate_limit import RateLimit
 from api.server import HttpServer, serve_http
 from config.settings import Settings
+from dialer.call_log import CallLog
 from dialer.condition import not_ready, snapshot, trunk_records
 from dialer.control import EngineControl
 from dialer.core.dispatch import Limits
@@ -35,6 +36,7 @@ from dialer.core.model import CampaignId
 from dialer.core.phone import PhoneRules, normalize
 from dialer.engine import STORE_RETRY_SECONDS, Engine
 from dialer.event_loop import new_event_loop
+from dialer.log_lines import LogStyle
 from dialer.logs import configure
 from dialer.machine import destination_rules, machine_of, phone_rules, trunk_limits, trunk_profile
 from dialer.outlets import Outlets
@@ -69,13 +71,19 @@ class CannotStart(Exception):
 
 def run(settings: Settings) -> int:
     """Serve until a signal ends it; the exit status."""
-    configure(form=settings.log.format, level=settings.log.level, mask_numbers=settings.log.mask_numbers)
+    configure(_log_style(settings))
     require_own_packages()
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             return runner.run(Service(settings).run())
     except (ServedAlready, StackUnusable, UnfitForSip, StoreUnavailable, OSError) as fault:
         raise CannotStart(str(fault)) from fault
+    except CannotStart:
+        raise
+    except Exception:
+        # Into the log, where it is masked like everything else.
+        log.exception("the server failed: this is a defect")
+        return 1
 
 
 def require_own_packages() -> None:
@@ -101,6 +109,7 @@ class Service:
         self._store: SqliteStore
         self._loader: Loader
         self._outlets: Outlets
+        self._call_log: CallLog
         self.url = ""
 
     async def run(self) -> int:
@@ -173,7 +182,9 @@ class Service:
         )
         # Audio was looked at when the playbook was stored: a file may come or go while the loaders run.
         machine = replace(machine_of(settings), audio=None)
-        self._loader = Loader(path, rules, machine, on_activated=self._activated, lock_wanted=lock_wanted)
+        self._loader = Loader(
+            path, rules, machine, on_activated=self._activated, lock_wanted=lock_wanted, log=_log_style(settings)
+        )
         parts.push_async_callback(self._loader.stop)
         # Side by side: each waits for processes of its own to come up.
         for fault in await asyncio.gather(self._loader.start(), self._start_pool(parts), return_exceptions=True):
@@ -182,8 +193,11 @@ class Service:
         library = self._library()
         library.start()
         parts.push_async_callback(library.close)
+        handles = Handles(database)
+        self._call_log = CallLog(handles.call_uuid, handles.campaign_uuid)
         engine = self._engine = Engine(
             library=library,
+            on_stored=self._call_log.stored,
             clock=clock,
             store=self._store,
             control=self._pool,
@@ -199,7 +213,7 @@ class Service:
         self._pool.on_state(engine.wake)
         parts.callback(engine.stop)
 
-        control = EngineControl(engine, Handles(database))
+        control = EngineControl(engine, handles)
         self._outlets.start(control)
         parts.push_async_callback(self._outlets.stop)
         backend = Backend(
@@ -252,6 +266,7 @@ class Service:
             workers=sip.workers,
             signalling_dscp=sip.signalling_dscp,
             media_dscp=sip.media_dscp,
+            log=_log_style(self._settings),
         )
         # The engine has drained by then: what is left gets no more time.
         parts.push_async_callback(self._pool.stop, 0)
@@ -267,6 +282,7 @@ class Service:
     def _activated(self, campaign: CampaignId) -> None:
         if self._engine is None:
             return
+        self._call_log.accepted(campaign)
         try:
             self._engine.submitted(campaign)
         except StoreUnavailable as fault:
@@ -287,6 +303,10 @@ class Service:
         if self._engine is None:
             return Snapshot()
         return snapshot(self._engine.state, self._pool.state(), self._outlets.state())
+
+
+def _log_style(settings: Settings) -> LogStyle:
+    return LogStyle(settings.log.format, settings.log.level, settings.log.mask_numbers)
 
 
 def _phone_reader(rules: PhoneRules) -> Callable[[str], str]:

@@ -18,6 +18,16 @@ class Handles:
             row = connection.execute(_CAMPAIGN, (uuid, account_id)).fetchone()
         return None if row is None else (CampaignId(row[0]), CampaignStatus(row[1]))
 
+    def campaign_uuid(self, campaign: CampaignId) -> str | None:
+        """The public id of a campaign; None for that of a single call, which has none."""
+        with self._database.read() as connection:
+            row = connection.execute(_CAMPAIGN_UUID, (campaign,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def call_uuid(self, call: CallId) -> str:
+        """The public id of a call."""
+        return self._database.ids.call_uuid(call)
+
     def call(self, account_id: int, uuid: str) -> tuple[CallId, Disposition | None] | None:
         """The call, and its disposition if it is finished; None when the account has no such call."""
         call = self._database.ids.parse_call(uuid)
@@ -39,6 +49,7 @@ class Handles:
 _CAMPAIGN: Final = (
     "SELECT id, status FROM campaign WHERE uuid = ? AND account_id = ? AND single = 0 AND status <> 'loading'"
 )
+_CAMPAIGN_UUID: Final = "SELECT uuid FROM campaign WHERE id = ? AND single = 0"
 # A call of a cancelled campaign whose row was never touched is finished with it, unless an attempt is still open.
 _CALL: Final = """
 SELECT owner.account_id,

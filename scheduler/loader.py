@@ -10,6 +10,7 @@ import gc
 import hashlib
 import json
 import logging
+import multiprocessing
 import os
 import select
 import signal
@@ -37,6 +38,7 @@ from dialer.core.intake import (
 from dialer.core.model import AccountId, CallId, Campaign, CampaignId, WallMs
 from dialer.core.playbook import Machine, Playbook, check_against
 from dialer.core.rehearsal import rehearsal_answer, rehearse
+from dialer.log_lines import LogStyle, Outlet, speak
 from dialer.ports import StoreUnavailable
 from scheduler.connection import connect, disk_errors, sqlite3
 from scheduler.ids import PublicIds
@@ -64,6 +66,7 @@ class LoaderSettings:
     ahead: tuple[Flag, ...]
     own: Flag | None
     nice: int
+    log: LogStyle
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ def run(connection: socket.socket, settings: LoaderSettings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.nice(settings.nice)
+    speak(settings.log, Outlet(settings.log), multiprocessing.current_process().name)
     # A hundred thousand contacts are no cycles, and the collector would walk through all of them again and again.
     gc.disable()
     try:

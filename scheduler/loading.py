@@ -29,6 +29,7 @@ from typing import IO, Any, Literal
 from dialer.core.intake import Form, IntakeRules
 from dialer.core.model import CampaignId
 from dialer.core.playbook import Machine
+from dialer.log_lines import LogStyle
 from dialer.ports import StoreUnavailable
 from scheduler import loader
 from scheduler.loader import NOT_STORED, LoaderSettings
@@ -82,11 +83,12 @@ class Loader:
         *,
         on_activated: Callable[[CampaignId], None],
         lock_wanted: Flag | None = None,
+        log: LogStyle = LogStyle(),  # noqa: B008 - frozen
     ) -> None:
         path = Path(path).resolve()
         dispatcher = () if lock_wanted is None else (lock_wanted,)
         hurry = _SPAWN.RawValue("b", 0)
-        small = LoaderSettings(path, rules, machine, ahead=dispatcher, own=hurry, nice=0)
+        small = LoaderSettings(path, rules, machine, ahead=dispatcher, own=hurry, nice=0, log=log)
         large = replace(small, ahead=(*dispatcher, hurry), own=None, nice=5)
         self._directory = path.parent
         self._small = _Desk("loader-small", small, on_activated)

@@ -36,7 +36,8 @@ def contained(callback: Callable[P, None]) -> Callable[P, None]:
         try:
             callback(*args, **kwargs)
         except Exception:
-            log.exception("a callback of the SIP stack failed")
+            about = getattr(args[0], "sip_call_id", None) if args else None
+            log.exception("a callback of the SIP stack failed", extra={"sip_call_id": about} if about else None)
 
     return run
 
@@ -204,7 +205,7 @@ class Leg(pj.Call):  # type: ignore[misc]
         try:
             self.hangup(pj.CallOpParam())
         except pj.Error as fault:  # it ended under our hands; place_is_free will find it so
-            log.debug("leg %s: hangup: %s", self.leg, fault.reason)
+            log.debug("hangup: %s", fault.reason, extra={"sip_call_id": self.sip_call_id})
 
     def place_is_free(self) -> bool:
         """Whether the stack has forgotten this call: the final answer to our CANCEL or BYE came, or never will.

@@ -14,6 +14,7 @@ import pjsua2 as pj
 
 from sip.call import contained
 from sip.messages import Begin, RegistrationChanged, SetTrunk
+from sip.stack_log import StackLog
 from sip.trunk import Target, TrunkProfile
 
 log = logging.getLogger(__name__)
@@ -62,15 +63,6 @@ class Registering:
         pause = REGISTER_AGAIN_SECONDS[min(self.failures, len(REGISTER_AGAIN_SECONDS) - 1)]
         self.failures += 1
         self.again_at = now + pause * random.uniform(1.0, 1.25)  # noqa: S311 - so that a restart brings no wave
-
-
-class StackLog(pj.LogWriter):  # type: ignore[misc]
-    """The stack's own errors, into this process's log."""
-
-    @contained
-    def write(self, entry: pj.LogEntry) -> None:
-        """One line."""
-        log.warning("pjsip: %s", entry.msg.strip())
 
 
 class Account(pj.Account):  # type: ignore[misc]
@@ -152,9 +144,7 @@ class Endpoint:
         config.medConfig.noVad = True
         config.medConfig.sndAutoCloseTime = -1  # else libHandleEvents stalls for 20 ms now and then
         config.medConfig.maxMediaPorts = 3 * self._begin.max_legs + 8  # stream, player, recorder
-        config.logConfig.level = 1
-        config.logConfig.consoleLevel = 0
-        config.logConfig.writer = self._log
+        self._log.configure(config.logConfig)
         return config
 
     def _transport(self, trunk: TrunkProfile, local_address: str) -> int:

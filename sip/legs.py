@@ -75,6 +75,7 @@ class Legs:
                 header.hName, header.hValue = name, value
                 parameters.txOption.headers.append(header)
         self.dialed += 1
+        log.debug("INVITE", extra={"sip_call_id": order.sip_call_id, "trunk": order.trunk, "number": order.number})
         leg = Leg(account, order.leg, order.sip_call_id, self._report, self._noted.append, trunk.trunk.codecs)
         try:
             leg.makeCall(uri, parameters)

@@ -30,6 +30,7 @@ from dialer.core.events import (
     RecordEnded,
 )
 from dialer.core.model import LegId
+from dialer.log_lines import LogStyle
 from sip.trunk import TrunkProfile
 
 MAX_PACKET: Final = 65_536  # bytes; far under the kernel's default buffer of 212,992, so that a send is all or nothing
@@ -44,7 +45,7 @@ class Begin:
     """The first message to a worker: what it is to bind and how many legs it may carry.
 
     `sip_port` 0 lets the kernel choose. RTP ports are `rtp_port` to `rtp_port + rtp_ports - 1`, of this worker alone. The
-    DSCPs (RFC 2474) mark what leaves.
+    DSCPs (RFC 2474) mark what leaves. `log` is how the worker writes its log.
     """
 
     sip_port: int
@@ -54,6 +55,7 @@ class Begin:
     media_directory: str
     signalling_dscp: int = 24
     media_dscp: int = 46
+    log: LogStyle = LogStyle()  # noqa: RUF009 - frozen
 
 
 @dataclass(frozen=True, slots=True)

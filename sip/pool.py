@@ -21,6 +21,7 @@ from dialer.core.events import (
     RecordEnded,
 )
 from dialer.core.model import LegId, WallMs
+from dialer.log_lines import LogStyle
 from dialer.ports import DialOrder
 from sip.facts import BuildFacts, StackUnusable, probe
 from sip.messages import (
@@ -90,6 +91,7 @@ class WorkerPool:
         facts: BuildFacts | None = None,
         signalling_dscp: int = 24,
         media_dscp: int = 46,
+        log: LogStyle = LogStyle(),  # noqa: B008 - frozen
     ) -> None:
         self._trunks = {trunk.name: trunk for trunk in trunks}
         self._targets: dict[str, Target] = {trunk.name: trunk.hop for trunk in trunks}
@@ -101,6 +103,7 @@ class WorkerPool:
         self._wanted_workers = workers
         self.facts = facts
         self._dscp = signalling_dscp, media_dscp
+        self._log = log
         self._supervisor: Supervisor | None = None
         self._ways: dict[str, Way] = {}
         self._unresolved: dict[str, str] = {}
@@ -174,6 +177,7 @@ class WorkerPool:
             media_directory=str(self._media_directory),
             signalling_dscp=self._dscp[0],
             media_dscp=self._dscp[1],
+            log=self._log,
         )
 
     @property

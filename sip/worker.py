@@ -20,6 +20,7 @@ from typing import Final, NoReturn
 
 import pjsua2 as pj
 
+from dialer.log_lines import LogStyle, Outlet, speak
 from sip.endpoint import Endpoint, epoll_descriptors
 from sip.facts import BuildFacts
 from sip.legs import Legs
@@ -216,7 +217,6 @@ def print_facts() -> NoReturn:
 
 def main() -> None:
     """The process: never returns, because leaving through the interpreter's end aborts some builds of the stack."""
-    logging.basicConfig(format=f"%(asctime)s worker {os.getpid()} %(levelname)s %(message)s", level=logging.WARNING)
     # The pool says when to leave: a signal to the whole group must not cut calls short.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -229,12 +229,14 @@ def main() -> None:
         print_facts()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # before its log is set up the stack prints
     os.umask(0o077)  # what people say is nobody else's business
+    speak(LogStyle(), Outlet(LogStyle()), "sip-worker")  # until the pool says how
     channel = socket.socket(fileno=int(sys.argv[1]))
     code = 1
     try:
         begin = decode(channel.recv(MAX_PACKET))
         channel.setblocking(False)
         if isinstance(begin, Begin):
+            speak(begin.log, Outlet(begin.log), "sip-worker")
             Worker(channel, begin).run()
             code = 0
     except pj.Error as fault:

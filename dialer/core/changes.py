@@ -14,6 +14,7 @@ class AttemptArmed:
     """Attempt `number` of the call begins; its INVITE leaves at `fire_at`, not before this is on disk.
 
     Removes the call's timer. For `number` 1 the campaign's cursor moves past the call. `due_at` is when it was to happen.
+    `phone` is for the log: the call's own row has it.
     """
 
     call: CallId
@@ -24,6 +25,7 @@ class AttemptArmed:
     trunk: str
     caller_id: str
     sip_call_id: str
+    phone: str = ""
 
 
 @dataclass(frozen=True, slots=True)

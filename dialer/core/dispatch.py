@@ -394,6 +394,7 @@ class Dispatch:
                 pick.trunk,
                 self._attempts.caller_id(attempt),
                 attempt.sip_call_id,
+                record.phone,
             )
         )
 
