@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from dialer.core.breaker import TrunkState
 from dialer.core.model import Disposition
 from dialer.core.pacing import TrunkView
-from dialer.tally import Tally
+from dialer.tally import Backups, Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Outbox:
 class Snapshot:
     """The engine at one instant, and `tally`, what it has done since the process started.
 
-    `registered` holds the trunks that are to register.
+    `registered` holds the trunks that are to register. `backups` None: the server takes none.
     """
 
     tally: Tally = field(default_factory=Tally)
@@ -44,6 +44,7 @@ class Snapshot:
     trunks: Mapping[str, TrunkView] = field(default_factory=dict)
     registered: Mapping[str, bool] = field(default_factory=dict)
     outbox: Outbox = Outbox()
+    backups: Backups | None = None
 
 
 class _Engine(Collector):
@@ -68,6 +69,8 @@ class _Engine(Collector):
             yield GaugeMetricFamily(name, documentation, value)
         yield from _trunks(now)
         yield from _events(now.outbox)
+        if now.backups is not None:
+            yield from _backups(now.backups)
 
 
 def _tallied(now: Snapshot) -> Iterator[Metric]:
@@ -117,6 +120,18 @@ def _events(outbox: Outbox) -> Iterator[Metric]:
     yield GaugeMetricFamily("dialer_event_listeners", "Listeners on GET /events", outbox.listeners)
     if outbox.mqtt_connected is not None:
         yield GaugeMetricFamily("dialer_mqtt_connected", "1 while the broker is connected", int(outbox.mqtt_connected))
+
+
+def _backups(backups: Backups) -> Iterator[Metric]:
+    for name, documentation, at in (
+        ("succeeded", "When the newest good backup was begun, Unix time; 0: there is none", backups.succeeded_at),
+        ("failed", "When a backup failed last, Unix time; 0: none has since the start", backups.failed_at),
+    ):
+        seconds = 0 if at is None else at / 1000
+        yield GaugeMetricFamily(f"dialer_backup_last_{name}_timestamp_seconds", documentation, seconds)
+    yield CounterMetricFamily("dialer_backup_failures", "Backups that failed", backups.failures)
+    yield GaugeMetricFamily("dialer_backup_duration_seconds", "How long the newest backup took", backups.seconds)
+    yield GaugeMetricFamily("dialer_backup_size_bytes", "How large the newest backup is", backups.size_bytes)
 
 
 def make_registry(read: Callable[[], Snapshot]) -> CollectorRegistry:

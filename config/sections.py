@@ -429,6 +429,17 @@ class WebhookSettings(_Section):
     allow_private: bool = False
 
 
+class BackupSettings(_Section):
+    """Backups that the server takes by itself: into which folder, how often, and how many of them stay.
+
+    Without this section it takes none.
+    """
+
+    directory: FilePath
+    interval_hours: Annotated[float, Field(gt=0, le=8760)] = 24
+    keep: Annotated[int, Field(ge=1, le=10_000)] = 7
+
+
 class MediaSettings(_Section):
     """Where the audio of playbooks lies, and the recordings of calls. `keep_recordings_days` 0: for ever."""
 

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from config.sections import (
     ApiSettings,
+    BackupSettings,
     DatabaseSettings,
     EventSettings,
     LimitSettings,
@@ -52,6 +53,7 @@ class Settings(BaseSettings):
     )
 
     database: DatabaseSettings = DatabaseSettings()
+    backup: BackupSettings | None = None
     api: ApiSettings = ApiSettings()
     pacing: PacingSettings = PacingSettings()
     sip: SipSettings = SipSettings()
@@ -219,6 +221,7 @@ _WORDS: Mapping[str, str] = {
 
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "database": DatabaseSettings,
+    "backup": BackupSettings,
     "api": ApiSettings,
     "pacing": PacingSettings,
     "sip": SipSettings,

@@ -14,7 +14,9 @@ from config.settings import Settings
 from dialer.machine import audio_files, trunk_profile
 from dialer.ports import StoreUnavailable
 from scheduler import migrations
+from scheduler.clock import SystemClock
 from scheduler.server_lock import serving_pid
+from scheduler.timed_backups import newest_backup
 from sip.facts import StackUnusable
 from sip.facts import probe as probe_build
 from sip.options import NoAnswer, probe
@@ -56,6 +58,7 @@ class Finding:
 async def examine(settings: Settings) -> list[Finding]:
     """Look at everything. Takes some seconds where a trunk does not answer, more where the database is large."""
     findings = [await asyncio.to_thread(_database, settings.database.path)]
+    findings += await asyncio.to_thread(_backups, settings)
     findings.append(_media(settings))
     build, plan = await _build(settings)
     findings += build
@@ -94,6 +97,24 @@ def _no_access(path: Path) -> str | None:
     if path.exists() and not os.access(path, os.W_OK):
         return f"{path} cannot be written by this user"
     return None
+
+
+def _backups(settings: Settings) -> list[Finding]:
+    wanted = settings.backup
+    if wanted is None:
+        return []
+    folder = wanted.directory
+    place = folder if folder.exists() else folder.parent
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        return [Finding(Grade.FAILED, "backup", f"the folder {place} is not there or cannot be written by this user")]
+    newest = newest_backup(folder)
+    if newest is None:
+        return [Finding(Grade.WARNING, "backup", f"there is none in {folder} yet; the server takes one when it runs")]
+    hours = (SystemClock().now().wall - newest) / 3_600_000
+    # One that takes long, or failed once and is tried again, is no reason for alarm.
+    late = hours > 2 * wanted.interval_hours
+    text = f"the newest in {folder} is {hours:,.1f} hours old, one is taken each {wanted.interval_hours:g}"
+    return [Finding(Grade.WARNING if late else Grade.OK, "backup", text)]
 
 
 def _media(settings: Settings) -> Finding:

@@ -7,6 +7,7 @@ from dialer.core.breaker import TrunkState
 from dialer.core.pacing import TrunkView
 from dialer.core.timetable import show_time
 from dialer.engine import EngineState
+from dialer.tally import Backups
 from sip.pool import PoolState
 
 
@@ -53,8 +54,8 @@ def _record(view: TrunkView, pool: PoolState) -> dict[str, Any]:
     }
 
 
-def snapshot(engine: EngineState, pool: PoolState, outbox: Outbox) -> Snapshot:
-    """The same for a scrape."""
+def snapshot(engine: EngineState, pool: PoolState, outbox: Outbox, backups: Backups | None) -> Snapshot:
+    """The same for a scrape. `backups` None: the server takes none."""
     return Snapshot(
         tally=engine.tally,
         live=engine.live,
@@ -66,4 +67,5 @@ def snapshot(engine: EngineState, pool: PoolState, outbox: Outbox) -> Snapshot:
         trunks={view.name: view for view in engine.trunks},
         registered=pool.registered,
         outbox=outbox,
+        backups=backups,
     )

@@ -40,7 +40,7 @@ from dialer.log_lines import LogStyle
 from dialer.logs import configure
 from dialer.machine import destination_rules, machine_of, phone_rules, trunk_limits, trunk_profile
 from dialer.outlets import Outlets
-from dialer.ports import StoreUnavailable
+from dialer.ports import Clock, StoreUnavailable
 from scheduler.accounts import Accounts
 from scheduler.checkpoint import Checkpointer
 from scheduler.clock import SystemClock
@@ -53,6 +53,7 @@ from scheduler.migrations import migrate
 from scheduler.playbooks import Playbooks
 from scheduler.server_lock import ServedAlready, ServerLock
 from scheduler.store import SqliteStore
+from scheduler.timed_backups import TimedBackups
 from scheduler.views import Views
 from sip.facts import StackUnusable
 from sip.library import RECORDINGS, Library
@@ -110,6 +111,7 @@ class Service:
         self._loader: Loader
         self._outlets: Outlets
         self._call_log: CallLog
+        self._backups: TimedBackups | None = None
         self.url = ""
 
     async def run(self) -> int:
@@ -216,6 +218,7 @@ class Service:
         control = EngineControl(engine, handles)
         self._outlets.start(control)
         parts.push_async_callback(self._outlets.stop)
+        self._start_backups(parts, clock)
         backend = Backend(
             accounts=self._accounts(Accounts(database, clock)),
             views=Views(database, clock),
@@ -237,6 +240,19 @@ class Service:
         gc.collect()
         gc.freeze()
         return await serve_http(create_app(backend), settings.api.host, settings.api.port)
+
+    def _start_backups(self, parts: AsyncExitStack, clock: Clock) -> None:
+        wanted = self._settings.backup
+        if wanted is not None:
+            self._backups = TimedBackups(
+                self._settings.database.path,
+                wanted.directory,
+                interval_seconds=wanted.interval_hours * 3600,
+                keep=wanted.keep,
+                clock=clock,
+            )
+            self._backups.start()
+            parts.push_async_callback(self._backups.stop)
 
     def _library(self) -> Library:
         media, speech = self._settings.media, self._settings.speech
@@ -302,7 +318,8 @@ class Service:
     def _snapshot(self) -> Snapshot:
         if self._engine is None:
             return Snapshot()
-        return snapshot(self._engine.state, self._pool.state(), self._outlets.state())
+        backups = None if self._backups is None else self._backups.state
+        return snapshot(self._engine.state, self._pool.state(), self._outlets.state(), backups)
 
 
 def _log_style(settings: Settings) -> LogStyle:

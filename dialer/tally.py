@@ -1,4 +1,7 @@
-"""What the engine has done since it started, for metrics: counted from the same changes that go to the disk, nothing twice."""
+"""What was done since the start, for metrics.
+
+What the engine has done is counted from the same changes that go to the disk, so that nothing counts twice.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -102,3 +105,18 @@ class Tally:
         times = self._live.pop(change.call, None)
         if times is not None and times.ringing_at is not None and not times.answered:
             self.ring.add((change.at - times.ringing_at) / 1000)
+
+
+@dataclass(slots=True)
+class Backups:
+    """How the backups on the timer go.
+
+    `succeeded_at` is when the newest good one was begun, by this process or one before it, `failed_at` when one failed last;
+    None: never. `failures` are of this process, `seconds` and `size_bytes` of its newest good one; 0: there was none yet.
+    """
+
+    succeeded_at: WallMs | None = None
+    failed_at: WallMs | None = None
+    failures: int = 0
+    seconds: float = 0.0
+    size_bytes: int = 0

@@ -16,7 +16,8 @@ _log = logging.getLogger(__name__)
 
 _PAGES_WORTH_A_CHECKPOINT = 1000
 # A writer that never pauses can keep PASSIVE from catching up, and then the WAL only grows. At 64 MB one RESTART makes
-# the next writer wait for the few pages that are left.
+# the next writer wait for the few pages that are left. It is given up at once where somebody reads an older moment (a
+# backup, a person's own query): it would wait for that reader with the write lock in its hands, and so would every call.
 _PAGES_TOO_MANY = 16_384
 _LOOK_EVERY_S = 0.5
 
@@ -65,6 +66,7 @@ def checkpoint(connection: sqlite3.Connection, *, enough_pages: int = _PAGES_WOR
         pages, waiting = _pages(connection, "PASSIVE")
         # The file's length counts, not what waits: with two writers one of them always adds a page before the WAL is empty.
         if pages >= _PAGES_TOO_MANY:
+            connection.execute("PRAGMA busy_timeout = 0")
             _, waiting = _pages(connection, "RESTART")
     return waiting
 

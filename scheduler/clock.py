@@ -1,6 +1,7 @@
 """The machine's clocks, for everything that is handed a `dialer.ports.Clock`."""
 
 import time
+from pathlib import Path
 
 from dialer.core.model import Mono, Now, WallMs
 
@@ -22,3 +23,8 @@ class SystemClock:
             after = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             if after - before < _READ_TOGETHER_NS:
                 return (wall - after) / 1e6
+
+
+def boot_id() -> str:
+    """What is different after each start of the machine; CLOCK_BOOTTIME counts from there."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()

@@ -96,6 +96,14 @@ def require_current(connection: sqlite3.Connection, path: str | Path) -> None:
         raise DatabaseNotReady(f"{path}: schema version {found}, this program needs {VERSION}: run `dialer db migrate`")
 
 
+def require_some_version(connection: sqlite3.Connection, path: str | Path) -> int:
+    """The schema's version, this program's or an older one. Raises `DatabaseNotReady` or `DatabaseTooNew` for any other."""
+    found = _refuse_newer(connection, path)
+    if not found:
+        raise DatabaseNotReady(f"{path}: is no database of a dialer, or an empty one")
+    return found
+
+
 def check(path: str | Path) -> list[str]:
     """What is wrong with the file, one line each; empty when nothing is. Reads all of it: about a second for each GB.
 
@@ -109,19 +117,24 @@ def check(path: str | Path) -> list[str]:
             require_current(connection, path)
         except (DatabaseNotReady, DatabaseTooNew) as fault:
             return [str(fault)]
-        with disk_errors():
-            faults = [f"integrity: {line}" for (line,) in connection.execute("PRAGMA integrity_check") if line != "ok"]
-            faults += [
-                f"foreign key: {table} row {row} points to no {parent}"
-                for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check")
-            ]
-            faults += [
-                f"campaign {uuid}: {live} calls are counted live, {found} attempts are open"
-                for uuid, live, found in connection.execute(_LIVE_COUNTS)
-            ]
-        return faults
+        return examine(connection)
     finally:
         connection.close()
+
+
+def examine(connection: sqlite3.Connection) -> list[str]:
+    """As `check`, for an open database of any version. Raises `StoreUnavailable` where it cannot be read at all."""
+    with disk_errors():
+        faults = [f"integrity: {line}" for (line,) in connection.execute("PRAGMA integrity_check") if line != "ok"]
+        faults += [
+            f"foreign key: {table} row {row} points to no {parent}"
+            for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check")
+        ]
+        faults += [
+            f"campaign {uuid}: {live} calls are counted live, {found} attempts are open"
+            for uuid, live, found in connection.execute(_LIVE_COUNTS)
+        ]
+    return faults
 
 
 _LIVE_COUNTS = """

@@ -1,5 +1,6 @@
 """`dialer db`: the database file itself."""
 
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -7,6 +8,7 @@ import typer
 from dialer.core.model import WallMs
 from dialer.terminal import Refused, invocation, say
 from scheduler import migrations, retention
+from scheduler.backup import NoBackup, back_up
 from scheduler.clock import SystemClock
 
 _DAY_MS: Final = 24 * 3_600_000
@@ -31,6 +33,20 @@ def check(context: typer.Context) -> None:
     if faults := migrations.check(path):
         raise Refused("\n".join(faults))
     say(f"{path}: no fault found")
+
+
+@app.command("backup")
+def backup(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What the backup is to become.")],
+    force: Annotated[bool, typer.Option("--force", help="In place of a file of that name.")] = False,
+) -> None:
+    """Copy all of the database into a file, checked and for its owner alone. The server may run meanwhile."""
+    try:
+        taken = back_up(invocation(context).settings.database.path, file, replace=force)
+    except NoBackup as fault:
+        raise Refused(str(fault)) from fault
+    say(f"{taken.file}: {taken.size_bytes / 1e6:,.1f} MB, no fault found, {taken.seconds:.1f} s")
 
 
 @app.command("prune")

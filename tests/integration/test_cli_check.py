@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,23 @@ def test_a_small_build_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     found = by_subject(asyncio.run(examine(settings(tmp_path))))
     assert found["pjsua2"].grade is Grade.WARNING
     assert "make pjsua2" in found["pjsua2"].text
+
+
+def test_backups_that_are_missing_old_or_cannot_be_written_are_found(tmp_path: Path) -> None:
+    def found(folder: Path) -> Finding:
+        wanted = {"directory": folder, "interval_hours": 24}
+        return by_subject(asyncio.run(examine(settings(tmp_path, backup=wanted))))["backup"]
+
+    folder = tmp_path / "backups"
+    assert found(folder / "deeper").grade is Grade.FAILED
+    assert (found(folder).grade, found(folder).text) == (
+        Grade.WARNING,
+        f"there is none in {folder} yet; the server takes one when it runs",
+    )
+    folder.mkdir()
+    for hours, grade in ((49, Grade.WARNING), (47, Grade.OK)):
+        begun = datetime.now(UTC) - timedelta(hours=hours)
+        (folder / f"dialer-{begun:%Y%m%dT%H%M%SZ}.db").touch()
+        assert found(folder).grade is grade
+        assert f"is {hours}.0 hours old, one is taken each 24" in found(folder).text
+    assert "backup" not in by_subject(asyncio.run(examine(settings(tmp_path))))

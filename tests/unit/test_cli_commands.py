@@ -272,3 +272,19 @@ def test_a_webhook_is_made_listed_and_deleted_and_only_its_secret_goes_to_standa
     assert "whsec_" not in listed
     assert run("webhook", "delete", "--account", "Acme", webhook).returncode == 0
     assert run("webhook", "delete", "--account", "Acme", webhook).returncode == 1
+
+
+def test_a_backup_is_told_with_its_size_and_never_written_over_another_unasked(run: Run, tmp_path: Path) -> None:
+    run("db", "migrate")
+    file = tmp_path / "copy.db"
+    done = run("db", "backup", str(file))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.startswith(f"{file}: 0.")
+    assert "no fault found" in done.stderr
+    again = run("db", "backup", str(file))
+    assert (again.returncode, again.stderr) == (
+        1,
+        f"{file} is there already; --force puts the backup in its place\n",
+    )
+    assert run("db", "backup", "--force", str(file)).returncode == 0
+    assert run("db", "backup").returncode == 2

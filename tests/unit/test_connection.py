@@ -131,3 +131,21 @@ def test_the_checkpointer_works_beside_the_writer_and_does_not_truncate_the_wal(
         checkpointer.stop()
     assert path.with_name(path.name + "-wal").stat().st_size == size
     connection.close()
+
+
+def test_a_wal_that_has_grown_too_long_waits_for_no_reader_of_an_older_moment(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduler.checkpoint._PAGES_TOO_MANY", 50)
+    writer, checkpointing = fill(path, 60), connect(path, checkpoints=False, busy_timeout_s=1000)
+    reader = connect(path, query_only=True)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM t").fetchone() == (60,)
+    with transaction(writer):
+        writer.execute("INSERT INTO t VALUES (NULL)")
+    # If it waited, it would for a quarter of an hour, and the writer with it.
+    assert checkpoint(checkpointing) > 0
+    reader.execute("ROLLBACK")
+    assert checkpoint(checkpointing) == 0
+    for connection in (writer, checkpointing, reader):
+        connection.close()

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.metrics import Outbox, Snapshot, make_registry
 from dialer.core.changes import AttemptAnswered, AttemptArmed, AttemptDialed, AttemptEnded, AttemptRinging
 from dialer.core.model import CallId, CampaignId, Disposition, WallMs
-from dialer.tally import Histogram, Tally
+from dialer.tally import Backups, Histogram, Tally
 from tests.support.fake_backend import PBX
 
 DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana-dashboard.json"
@@ -73,7 +73,13 @@ def test_no_metric_has_a_label_that_grows_with_the_work() -> None:
 def test_the_dashboard_asks_only_for_what_is_served() -> None:
     tally = Tally()
     attempt(tally, 1, rings=1400, answers=7400, ends=9000, status=200)
-    snapshot = Snapshot(tally=tally, trunks={"pbx": PBX}, registered={"pbx": True}, outbox=Outbox(mqtt_connected=True))
+    snapshot = Snapshot(
+        tally=tally,
+        trunks={"pbx": PBX},
+        registered={"pbx": True},
+        outbox=Outbox(mqtt_connected=True),
+        backups=Backups(),
+    )
     known = {sample.partition("{")[0] for sample in served(snapshot)}
     board = json.loads(DASHBOARD.read_text())
     asked = {
@@ -90,4 +96,17 @@ def test_the_dashboard_asks_only_for_what_is_served() -> None:
         "dialer_trunk_calls_per_second",
         "dialer_event_listeners",
         "dialer_mqtt_connected",
+        "dialer_backup_last_failed_timestamp_seconds",
+        "dialer_backup_duration_seconds",
+        "dialer_backup_size_bytes",
     }
+
+
+def test_backups_are_told_of_where_the_server_takes_some() -> None:
+    assert not [name for name in served(Snapshot()) if name.startswith("dialer_backup")]
+    assert served(Snapshot(backups=Backups()))["dialer_backup_last_succeeded_timestamp_seconds"] == 0
+    seen = served(Snapshot(backups=Backups(WallMs(1_740_823_200_000), WallMs(1_740_823_100_000), 2, 1.5, 4096)))
+    assert seen["dialer_backup_last_succeeded_timestamp_seconds"] == 1_740_823_200
+    assert seen["dialer_backup_last_failed_timestamp_seconds"] == 1_740_823_100
+    assert seen["dialer_backup_failures_total"] == 2
+    assert (seen["dialer_backup_duration_seconds"], seen["dialer_backup_size_bytes"]) == (1.5, 4096)

@@ -159,8 +159,8 @@ def test_every_fault_is_listed_by_key_and_unknown_keys_are_faults(faults: Faults
         "trunks.PBX: a trunk's name is lower-case letters and digits, joined by single - or _, 32 at most",
         "mqtt.url: is required",
         (
-            "bogus: no such key (known: api, database, events, limits, log, media, mqtt, pacing, phone, sip, speech, trunks, "
-            "webhooks)"
+            "bogus: no such key (known: api, backup, database, events, limits, log, media, mqtt, pacing, phone, sip, speech, "
+            "trunks, webhooks)"
         ),
     ]
 
@@ -223,6 +223,9 @@ def test_every_fault_is_listed_by_key_and_unknown_keys_are_faults(faults: Faults
         ("[events]\nstream_minutes = 0", "events.stream_minutes: must be greater than 0"),
         ("[events]\noutbox_hours = 721", "events.outbox_hours: must be 720 or less"),
         ("[events]\nmax_events = 999", "events.max_events: must be 1000 or more"),
+        ("[backup]\nkeep = 3", "backup.directory: is required"),
+        ('[backup]\ndirectory = "/b"\ninterval_hours = 0', "backup.interval_hours: must be greater than 0"),
+        ('[backup]\ndirectory = "/b"\nkeep = 0', "backup.keep: must be 1 or more"),
         ('[webhooks]\nallow_private = "yes"', "webhooks.allow_private: must be true or false"),
         (
             '[mqtt]\nurl = "mqtt://x"\ntopic_prefix = "a/#"',

@@ -1,0 +1,160 @@
+"""A whole copy of the database at one moment, taken beside a server that goes on dialing, and fit to be restored.
+
+VACUUM INTO reads one snapshot of the WAL, so that it neither waits for writers nor makes them wait, and leaves out what was
+deleted: people who were erased are in no later backup. What would make calls late is the disk: 180 MB written as fast as they
+can be read make the next commit's fsync wait for them (half of all calls 10 to 125 ms late). So the copy is synced as it
+grows and rests in between, which costs the calls beside it nothing that can be told from noise; a gigabyte takes about 12 s.
+
+`python -m scheduler.backup DATABASE FILE` is what `scheduler.timed_backups` runs: a process of its own, at a low priority.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dialer.ports import Clock, StoreUnavailable
+from scheduler.clock import SystemClock, boot_id
+from scheduler.connection import connect, disk_errors, sqlite3
+from scheduler.migrations import examine, require_some_version
+
+PART: Final = ".part"
+_NICE: Final = 10
+# How often SQLite asks whether to go on, in steps of its virtual machine: about every 0.1 ms.
+_STEPS: Final = 5_000
+_BYTES_A_STRIDE: Final = 4 << 20
+_REST_SECONDS: Final = 0.02
+
+
+class NoBackup(Exception):
+    """Why there is no backup, in one line. What stood under its name is still there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """One that was taken, checked and is on disk."""
+
+    file: Path
+    size_bytes: int
+    seconds: float
+
+
+def back_up(
+    database: Path,
+    file: Path,
+    *,
+    replace: bool = False,
+    clock: Clock | None = None,
+    rest: Callable[[float], None] = time.sleep,
+) -> Backup:
+    """Copy the database into `file`, which appears under its name when it was found whole and is on disk (fsync).
+
+    Only its owner may read it: it holds people's data, and secrets. Any migrated version can be backed up. `replace`: what is
+    there under that name goes in that moment. Raises `NoBackup`; `DatabaseNotReady` and `DatabaseTooNew` for a database that
+    is not this program's.
+    """
+    began = time.monotonic()
+    _require_place(database, file, replace=replace)
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=PART, dir=file.parent)
+    except OSError as fault:
+        raise NoBackup(f"{file.parent}: {fault.strerror}") from fault
+    part = Path(name)
+    try:
+        stamp = _stamp(clock or SystemClock())
+        _copy(database, part, descriptor, rest)
+        _finish(part, stamp)
+        os.fsync(descriptor)
+        size = os.fstat(descriptor).st_size
+        _publish(part, file, replace=replace)
+    except (StoreUnavailable, sqlite3.Error) as fault:
+        raise NoBackup(f"{file}: {fault}") from fault
+    except OSError as fault:
+        raise NoBackup(f"{file}: {fault.strerror}") from fault
+    finally:
+        os.close(descriptor)
+        part.unlink(missing_ok=True)
+    return Backup(file, size, time.monotonic() - began)
+
+
+def _require_place(database: Path, file: Path, *, replace: bool) -> None:
+    if not database.exists():
+        raise NoBackup(f"{database}: no such file")
+    if file.exists() and file.samefile(database):
+        raise NoBackup(f"{file} is the database itself")
+    if file.is_dir():
+        raise NoBackup(f"{file} is a folder: name the file that the backup is to become")
+    if os.path.lexists(file) and not replace:
+        raise NoBackup(f"{file} is there already; --force puts the backup in its place")
+
+
+def _copy(database: Path, part: Path, descriptor: int, rest: Callable[[float], None]) -> None:
+    synced = 0
+
+    def pace() -> None:
+        nonlocal synced
+        size = os.fstat(descriptor).st_size
+        if size - synced >= _BYTES_A_STRIDE:
+            began = time.monotonic()
+            os.fdatasync(descriptor)
+            synced = size
+            # As long again as the disk was busy with it: half of the disk at most is ours.
+            rest(time.monotonic() - began + _REST_SECONDS)
+
+    with closing(connect(database, checkpoints=False)) as source, disk_errors():
+        require_some_version(source, database)
+        source.set_progress_handler(pace, _STEPS)
+        source.execute("VACUUM INTO ?", (str(part),))
+
+
+def _finish(part: Path, stamp: str) -> None:
+    """Note in the copy when it was taken, and read all of it."""
+    with closing(sqlite3.connect(part, isolation_level=None)) as copy, disk_errors():
+        # There is no other journal than one in memory: half a backup is none.
+        copy.execute("PRAGMA journal_mode = MEMORY")
+        copy.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('backup', ?)", (stamp,))
+        faults = examine(copy)
+    if faults:
+        raise NoBackup(f"the copy is damaged, as the database may be (`dialer db check`): {faults[0]}")
+
+
+def _publish(part: Path, file: Path, *, replace: bool) -> None:
+    if os.path.lexists(file) and not replace:
+        raise NoBackup(f"{file} was made by somebody else meanwhile")
+    part.rename(file)
+    sync_folder(file.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """See to it that the names in a folder are on disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _stamp(clock: Clock) -> str:
+    """The moment before the copy began, on a clock that nobody sets too: see `scheduler.restore`."""
+    return json.dumps({"at": clock.now().wall, "offset_ms": clock.offset_ms(), "boot": boot_id()})
+
+
+def main() -> int:
+    """Take one backup; 1 and the reason on standard error where there is none."""
+    os.nice(_NICE)
+    try:
+        back_up(Path(sys.argv[1]), Path(sys.argv[2]))
+    except Exception as fault:  # noqa: BLE001 - whoever started this logs one line, whatever it is
+        sys.stderr.write(f"{fault}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
