@@ -61,6 +61,7 @@ class TimedBackups:
             began = self._clock.now()
             fault = await self._back_up(began.wall)
             if fault is None:
+                _log.info("backed up into %s", self._directory)
                 self.state.succeeded_at = began.wall
                 self.state.seconds = self._clock.now().mono - began.mono
                 wait = max(0.0, self._interval - self.state.seconds)
