@@ -57,6 +57,7 @@ def trunk_limits(name: str, trunk: TrunkSettings) -> Trunk:
         calls_per_second=trunk.calls_per_second,
         caller_id=trunk.caller_id,
         options_interval_seconds=trunk.options_interval_seconds,
+        allowed_caller_ids=trunk.caller_ids,
         dispositions={int(status): Disposition(word) for status, word in trunk.dispositions.items()},
     )
 

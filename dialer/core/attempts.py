@@ -93,15 +93,17 @@ class Attempts:
         """True while an armed attempt waits for the disk."""
         return bool(self._unstored)
 
-    def caller_id(self, attempt: LiveAttempt) -> str:
-        """What the callee sees: the playbook's choice, else the trunk's default; "" leaves it to the SIP floor."""
-        return attempt.lane.campaign.playbook.caller_id or self._pacing.trunk(attempt.trunk).caller_id
-
     def begin(self, attempt: LiveAttempt) -> None:
         """An attempt was armed: its INVITE leaves at `fire_at`, once `stored` was said."""
+        self._choose_caller_id(attempt)
         self._live[attempt.id] = attempt
         self._numbers.add(attempt.call.phone)
         self._unstored.append(attempt)
+
+    def _choose_caller_id(self, attempt: LiveAttempt) -> None:
+        """The playbook's choice, else the trunk's default; "" leaves it to the SIP floor."""
+        chosen = attempt.lane.campaign.playbook.caller_id
+        attempt.caller_id = chosen or self._pacing.trunk(attempt.trunk).caller_id
 
     def hold(self, attempt: LiveAttempt, until: Mono) -> None:
         """An attempt of a process that died, whose INVITE may have left or not: it counts until `until`, then it is lost."""
@@ -231,27 +233,38 @@ class Attempts:
         for doubt in [doubt for doubt in self._doubts.values() if doubt.trunk == trunk]:
             self._settle(doubt, now)
         breaker = self._pacing.breaker(trunk)
-        before, after = self._states.get(trunk, (TrunkState.UP, True)), (breaker.state, breaker.usable)
+        before, after = self._states.get(trunk, (TrunkState.UP, True)), (breaker.state, self._usable(trunk))
         if before == after:
             return
         self._states[trunk] = after
-        if before[0] is not breaker.state:
+        if before[0] is not breaker.state and trunk in self._pacing.channels():
             down = breaker.state is TrunkState.DOWN and breaker.last_failure
             self._told.effects.append(TrunkMoved(trunk, breaker.state, down.reason if down else ""))
+        self._queue_all_again()
+
+    def reconfigured(self, now: Now) -> None:
+        """Trunks came, went or changed, and lanes have their new routes: all that waits for a trunk finds its way anew."""
+        for trunk in self._pacing.known():
+            self.trunk_learned(trunk, now)
+        self._queue_all_again()
+        for campaign in list(self._parked):
+            self.unpark(campaign)
+
+    def _queue_all_again(self) -> None:
         waiting = [attempt for queue in self._retries.values() for attempt in queue]
         self._retries.clear()
         for attempt in waiting:
             self._queue_retry(attempt)
 
     def _usable(self, trunk: str) -> bool:
-        return self._pacing.breaker(trunk).usable
+        return self._pacing.usable(trunk)
 
     def _queue_retry(self, attempt: LiveAttempt) -> None:
-        """The pause is over: it goes when a trunk has a channel. A paused campaign's waits for the campaign."""
-        if attempt.lane.status is CampaignStatus.PAUSED:
+        """The pause is over: it goes when a trunk has a channel. Where the campaign is paused or has no trunk, it waits too."""
+        if attempt.lane.status is CampaignStatus.PAUSED or not attempt.lane.route:
             self._parked.setdefault(attempt.lane.campaign.id, []).append(attempt)
         elif attempt.state is State.WAITING:
-            attempt.avoid_dead_trunk(self._usable)
+            attempt.find_trunk(self._usable)
             self._retries.setdefault(attempt.trunk, deque()).append(attempt)
 
     def _arm_retry(self, attempt: LiveAttempt, fire_at: Mono, now: Now) -> None:
@@ -261,6 +274,7 @@ class Attempts:
         attempt.stored = False
         self._unstored.append(attempt)
         attempt.sip_call_id = f"{attempt.call.uuid}-{attempt.number}.{attempt.invites}"
+        self._choose_caller_id(attempt)
         self._told.changes.append(
             AttemptRetried(
                 attempt.id,
@@ -268,14 +282,14 @@ class Attempts:
                 # The wall clock may have been set back since the attempt fell due.
                 max(now.wall_of(fire_at), attempt.due_at),
                 attempt.trunk,
-                self.caller_id(attempt),
+                attempt.caller_id,
                 attempt.sip_call_id,
                 "technical retry",
             )
         )
 
     def unpark(self, campaign: CampaignId) -> None:
-        """The campaign was resumed: its technical retries go on."""
+        """The campaign was resumed, or may have a trunk again: its technical retries go on."""
         for attempt in self._parked.pop(campaign, []):
             self._queue_retry(attempt)
 
@@ -290,7 +304,7 @@ class Attempts:
             self._set(slipped_to, Timer.FIRE, attempt, attempt.invites)
             return
         assert attempt.leg is not None
-        order = Dial(attempt.leg, attempt.trunk, phone, self.caller_id(attempt), attempt.sip_call_id)
+        order = Dial(attempt.leg, attempt.trunk, phone, attempt.caller_id, attempt.sip_call_id)
         self._told.effects.append(order)
         playbook = attempt.lane.campaign.playbook
         self._set(Mono(now.mono + playbook.ring_timeout_seconds), Timer.RING, attempt, attempt.leg)
@@ -329,7 +343,7 @@ class Attempts:
         self._channels.learn(attempt, attempt.call.phone, event, verdict, now)
         self._leg_over(attempt, now)
         if verdict.disposition is Disposition.INVALID_NUMBER and attempt.may_recall and not attempt.rang:
-            doubt = Doubt(attempt, trunk, verdict, event, now.mono)
+            doubt = Doubt(attempt, trunk, verdict, event, now.mono, self._pacing.breaker(trunk))
             believed = doubt.settled(self._pacing, now.mono)
             if believed is None:
                 self._stand_by(attempt)

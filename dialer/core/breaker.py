@@ -84,8 +84,7 @@ class Breaker:
     """
 
     def __init__(self, channels: int, options_interval_seconds: float = 0.0) -> None:
-        self._silent_to_open = min(SILENT_TO_OPEN, channels)
-        self._interval = options_interval_seconds
+        self.change_to(channels, options_interval_seconds)
         self.state = TrunkState.UP
         self.last_failure: Failure | None = None
         self.departed_at = Mono(float("-inf"))
@@ -100,11 +99,28 @@ class Breaker:
         self._probe_at: Mono | None = None
         self._next_options: Mono | None = None
         self._asking = False
+        self._stale_answers = 0
         self._speaks_options = False
         self._answers = self._misses = self._trials = 0
         self._was_silent = False
         self._trial_allowed = False
         self._trial_taken = False
+
+    def change_to(self, channels: int, options_interval_seconds: float) -> None:
+        """From now on the trunk takes so many calls, and is asked so often. Its state stays."""
+        self._silent_to_open = min(SILENT_TO_OPEN, channels)
+        self._interval = options_interval_seconds
+        self._next_options = None
+
+    def successor(self) -> "Breaker":
+        """The breaker of the peer that the trunk's name leads to from now on. News of legs that left before mean nothing to it.
+
+        It goes on counting departures, so that what left before comes before all that follows.
+        """
+        after = Breaker(1, self._interval)
+        after._departures = self._departures
+        after._stale_answers = self._stale_answers + self._asking
+        return after
 
     # What callers ask
 
@@ -240,6 +256,9 @@ class Breaker:
 
     def options_ended(self, now: Now, reason: str | None) -> None:
         """An OPTIONS was answered (`reason` None), or not in time, or by a trunk that says it is out of service."""
+        if self._stale_answers:
+            self._stale_answers -= 1  # the peer before this one was asked
+            return
         self._asking = False
         self._next_options = Mono(now.mono + self._interval) if self._interval else None
         if reason is None:

@@ -7,8 +7,8 @@ change that records its attempt was stored.
 
 import heapq
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 
 from dialer.core.attempt import Event, State
 from dialer.core.attempts import Attempts, Told
@@ -27,7 +27,7 @@ from dialer.core.effects import AskTrunk, Effect
 from dialer.core.events import EndedBy, LegEnded, LegEvent
 from dialer.core.explain import Hold, explain
 from dialer.core.gate import Later, Never
-from dialer.core.lanes import Lane, Lanes, Pick
+from dialer.core.lanes import Lane, Lanes, Pick, Route
 from dialer.core.live import LiveAttempt
 from dialer.core.model import (
     CallId,
@@ -150,11 +150,35 @@ class Dispatch:
             stagger.hold_until(Mono(last + stagger.seconds))
         recall_on = frozenset(str(word) for word in campaign.playbook.recall_on)
         ladder = Ladder(campaign.recall_ms, recall_on, self._limits.min_recall_gap_ms)
-        route = tuple(trunk for trunk in campaign.playbook.trunks if trunk in self._pacing.channels())
-        quotas = self._quotas_of(campaign)
-        for quota in quotas:
-            quota.live += live
-        self._lanes.add(Lane(campaign, status, route, ladder, stagger, cursor, finished, live, quotas), now)
+        lane = Lane(campaign, status, self._route_of(campaign), ladder, stagger, cursor, finished, live)
+        self._give_quotas(lane)
+        self._lanes.add(lane, now)
+
+    def reconfigure(self, trunks: Iterable[Trunk], limits: Limits, now: Now, renewed: Collection[str] = ()) -> None:
+        """From now on these trunks and limits (`hold_seconds` is the start's, and means nothing here).
+
+        Attempts under way go on as they began, on a trunk that is left out too; they count against the new limits. Campaigns
+        find their trunks anew. Recalls that are scheduled stay so. For `renewed` see `Pacing.reconfigure`.
+        """
+        self._limits = limits
+        self._pacing.reconfigure(trunks, limits.max_concurrent_calls, renewed)
+        self._quotas.clear()
+        for lane in self._lanes:
+            lane.ladder = replace(lane.ladder, min_gap_ms=limits.min_recall_gap_ms)
+            self._give_quotas(lane)
+            self._lanes.reroute(lane, self._route_of(lane.campaign), now)
+        self._lanes.released(now)
+        self._attempts.reconfigured(now)
+
+    def _route_of(self, campaign: Campaign) -> Route:
+        playbook = campaign.playbook
+        return tuple(name for name in playbook.trunks if self._pacing.carries(name, playbook.caller_id))
+
+    def _give_quotas(self, lane: Lane) -> None:
+        """The lane counts against its account's and its token's quota, with the calls that it has."""
+        lane.quotas = self._quotas_of(lane.campaign)
+        for quota in lane.quotas:
+            quota.live += lane.live
 
     def _quotas_of(self, campaign: Campaign) -> tuple[Quota, ...]:
         limits = self._limits
@@ -245,7 +269,7 @@ class Dispatch:
         attempt.may_recall = not opened.withdrawn and lane.status is not CampaignStatus.CANCELLED
         ring_seconds = lane.campaign.playbook.ring_timeout_seconds
         rings_seconds = min(ring_seconds, ring_seconds + (opened.fire_at - now.wall) / 1000)
-        if not opened.dialog and rings_seconds > 0 and opened.trunk in self._pacing.channels():
+        if not opened.dialog and rings_seconds > 0:
             self._attempts.hold(attempt, Mono(now.mono + rings_seconds))
             return
         attempt.advance(Event.LEG_LOST)
@@ -376,7 +400,6 @@ class Dispatch:
             fire_at=pick.fire_at,
             sip_call_id=f"{record.uuid}-{number}",
         )
-        attempt.trunk_index = lane.route.index(pick.trunk)
         attempt.sent = self._pacing.take(pick.trunk, pick.fire_at)
         if number == 1:
             lane.stagger.take(attempt.sent)
@@ -392,7 +415,7 @@ class Dispatch:
                 pick.due_at,
                 fire_wall,
                 pick.trunk,
-                self._attempts.caller_id(attempt),
+                attempt.caller_id,
                 attempt.sip_call_id,
                 record.phone,
             )

@@ -5,6 +5,7 @@ answer waits, without a leg or a channel, until one of these:
 
 - a call that left after it has reached somebody: the trunk routes, the number is invalid;
 - the trunk's breaker opens: the 404 was the trunk's failure, and is retried as one;
+- the trunk is configured anew, or no more: what it said can be held against nothing, and is retried too;
 - nothing has left on the trunk for 5 s, and no call that left later is still undecided: there is no more to learn, and the
   trunk is believed; 30 s after the 404 at the latest.
 
@@ -14,7 +15,7 @@ At a call every few seconds, then, all of five numbers in a row are held when th
 
 from dataclasses import dataclass
 
-from dialer.core.breaker import TrunkState
+from dialer.core.breaker import Breaker, TrunkState
 from dialer.core.disposition import Verdict
 from dialer.core.events import LegEnded
 from dialer.core.live import LiveAttempt
@@ -35,11 +36,12 @@ class Doubt:
     verdict: Verdict
     end: LegEnded
     since: Mono
+    breaker: Breaker
 
     def settled(self, pacing: Pacing, now: Mono) -> bool | None:
         """True: the trunk is believed; False: it has failed; None: that is not known yet."""
-        breaker = pacing.breaker(self.trunk)
-        if breaker.state is not TrunkState.UP:
+        breaker = self.breaker
+        if breaker.state is not TrunkState.UP or pacing.breaker(self.trunk) is not breaker:
             return False
         departure = self.attempt.departure
         if breaker.believes(departure) or now >= self.since + LONGEST_SECONDS:

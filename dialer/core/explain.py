@@ -101,7 +101,7 @@ def _not_allowed(record: CallRecord, lane: Lane, now: Now) -> Hold | None:
         rule = Rule.EXPIRES if lane.gate.rules is None else Rule.CALLING_HOURS
         return Hold(rule, f"{held.reason}: the call will be finished as {held.disposition}")
     if not lane.route:
-        return Hold(Rule.NO_TRUNK, "this server has none of the playbook's trunks")
+        return Hold(Rule.NO_TRUNK, "this server has none of the playbook's trunks, or none that allows its caller id")
     return None
 
 

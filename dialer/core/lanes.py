@@ -24,7 +24,8 @@ Route = tuple[str, ...]
 class Lane:
     """One campaign's way through its calls. `cursor` first attempts were picked; `finished` and `live` count calls.
 
-    `route` holds the playbook's trunks that this machine has, in order; while it has none of them the campaign waits.
+    `route` holds the playbook's trunks that this machine has and that allow its caller id, in order; while there is none the
+    campaign waits.
     """
 
     campaign: Campaign
@@ -167,6 +168,13 @@ class Lanes:
             self._stand_aside(lane)
         elif not self._is_awake(lane):
             self._sleep(lane, eligible[0])
+
+    def reroute(self, lane: Lane, route: Route, now: Now) -> None:
+        """The lane's trunks are these from now on."""
+        if route != lane.route:
+            self._stand_aside(lane)
+            lane.route = route
+            self.rouse(lane, now)
 
     def rouse_all(self, now: Now) -> None:
         """The relation of the two clocks changed: every wake-up time is computed anew."""

@@ -31,8 +31,8 @@ class Timer(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class LiveAttempt(Outgoing):
-    """Mutable, owned by `Attempts`. `trunk_index` is the trunk of the route in use; `rounds` technical retries were spent;
-    `retry_after_s` is the longest wait that a trunk has asked for in this round. `anchor` is what recalls count from.
+    """Mutable, owned by `Attempts`. `rounds` technical retries were spent; `retry_after_s` is the longest wait that a trunk has
+    asked for in this round. `anchor` is what recalls count from, `caller_id` what the callee sees of the latest INVITE.
     """
 
     call: CallRecord
@@ -40,7 +40,7 @@ class LiveAttempt(Outgoing):
     number: int
     due_at: WallMs
     anchor: WallMs
-    trunk_index: int = 0
+    caller_id: str = ""
     rounds: int = 0
     retry_after_s: float = 0.0
     dialed: bool = False
@@ -51,13 +51,12 @@ class LiveAttempt(Outgoing):
         """The call's id: a call has one attempt at a time."""
         return self.call.id
 
-    def avoid_dead_trunk(self, usable: Callable[[str], bool]) -> None:
-        """Where the trunk is not usable now, take the first of the route that is; none: it is waited for."""
-        if not usable(self.trunk):
-            for index, name in enumerate(self.lane.route):
-                if usable(name):
-                    self.trunk_index, self.trunk = index, name
-                    return
+    def find_trunk(self, usable: Callable[[str], bool]) -> None:
+        """Where the trunk is not usable now, or left the route, take the first of the route that is; none: it is waited for."""
+        route = self.lane.route
+        if self.trunk not in route or not usable(self.trunk):
+            waited_for = self.trunk if self.trunk in route else route[0]
+            self.trunk = next(filter(usable, route), waited_for)
 
     def next_invite(
         self, verdict: Verdict, retry_after_s: float | None, usable: Callable[[str], bool]
@@ -69,16 +68,15 @@ class LiveAttempt(Outgoing):
         """
         if not verdict.another_invite:
             return None
-        route = self.lane.route
+        # A trunk that is configured no more has left the route, but it keeps its place in the playbook.
+        route, order = self.lane.route, self.lane.campaign.playbook.trunks
         self.retry_after_s = max(self.retry_after_s, retry_after_s or 0)
-        for index in range(self.trunk_index + 1, len(route)):
-            if usable(route[index]):
-                self.trunk_index = index
-                return route[index], 0.0
+        for name in route:
+            if order.index(name) > order.index(self.trunk) and usable(name):
+                return name, 0.0
         if self.rounds >= len(TECHNICAL_RETRY_SECONDS) or self.retry_after_s > RETRY_AFTER_MAX_SECONDS:
             return None
         pause = max(TECHNICAL_RETRY_SECONDS[self.rounds], self.retry_after_s)
         self.retry_after_s = 0.0
         self.rounds += 1
-        self.trunk_index = 0
-        return route[0], pause
+        return next(iter(route), self.trunk), pause

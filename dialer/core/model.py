@@ -66,8 +66,9 @@ class Disposition(StrEnum):
 class Trunk:
     """A SIP connection with limits. `max_concurrent_calls` is its channels; `caller_id` what calls show by default.
 
-    `options_interval_seconds` is how often it is asked whether it is there; 0: only while it is down. `dispositions` holds
-    what final SIP statuses mean on this trunk, where that differs from the table in `dialer.core.disposition`.
+    `allowed_caller_ids` are those that playbooks may choose (None: any). `options_interval_seconds` is how often it is asked
+    whether it is there; 0: only while it is down. `dispositions` holds what final SIP statuses mean on this trunk, where that
+    differs from the table in `dialer.core.disposition`.
     """
 
     name: str
@@ -76,6 +77,11 @@ class Trunk:
     caller_id: str = ""
     options_interval_seconds: float = 0.0
     dispositions: Mapping[int, Disposition] = field(default_factory=dict, hash=False)
+    allowed_caller_ids: frozenset[str] | None = None
+
+    def allows(self, caller_id: str | None) -> bool:
+        """Whether a playbook that chose this caller id (None: it chose none) may use the trunk."""
+        return caller_id is None or self.allowed_caller_ids is None or caller_id in self.allowed_caller_ids
 
 
 @dataclass(frozen=True, slots=True)

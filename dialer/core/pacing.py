@@ -9,7 +9,7 @@ one second and a guard after the third: no sliding second ever holds more than 2
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from dialer.core.breaker import Breaker, Failure, TrunkState
@@ -100,6 +100,13 @@ class Interval:
         """No departure before `at`, besides the rules already in force."""
         self._theoretical = Mono(max(self._theoretical, at))
 
+    def change_to(self, seconds: float) -> None:
+        """From now on this distance, from the latest departure to the next one too. What is planned leaves as planned."""
+        self.seconds = seconds
+        self._tolerance = min(TOLERANCE_SECONDS, seconds * TOLERANCE_SHARE)
+        if self._last is not None:
+            self._theoretical = Mono(self._last.at + seconds)
+
 
 class Rate:
     """Calls per second of a trunk: evenly spaced, and never more than that many in any sliding second."""
@@ -112,6 +119,12 @@ class Rate:
     def slow_to(self, share: float) -> None:
         """From now on only this part of the calls per second; 1: all of them."""
         self._interval.seconds = self._full_interval / share
+
+    def change_to(self, per_second: float) -> None:
+        """From now on so many, counting those that left in the second before."""
+        self._full_interval = 1 / per_second
+        self._interval.change_to(self._full_interval)
+        self._window = deque(self._window, maxlen=max(1, int(per_second)))
 
     def earliest(self) -> Mono:
         """The first time at which an INVITE keeps both rules."""
@@ -133,7 +146,7 @@ class Rate:
 
 
 class _Line:
-    """A trunk's state: its rate, its health, and how many of its channels are taken."""
+    """A trunk's state: its rate, its health, and how many of its channels are taken. `removed`: it is given no more calls."""
 
     def __init__(self, trunk: Trunk) -> None:
         self.trunk = trunk
@@ -141,6 +154,19 @@ class _Line:
         self.throttle = Throttle()
         self.breaker = Breaker(trunk.max_concurrent_calls, trunk.options_interval_seconds)
         self.taken = 0
+        self.removed = False
+
+    def change_to(self, trunk: Trunk) -> None:
+        if trunk.calls_per_second != self.trunk.calls_per_second:
+            self.rate.change_to(trunk.calls_per_second)
+        if trunk != self.trunk:
+            self.breaker.change_to(trunk.max_concurrent_calls, trunk.options_interval_seconds)
+            self.trunk = trunk
+
+    def forget(self) -> None:
+        """What was learned of the peer counts no more: the name leads to another one, or nowhere."""
+        self.breaker = self.breaker.successor()
+        self.throttle = Throttle()
 
     @property
     def full(self) -> bool:
@@ -153,7 +179,10 @@ class _Line:
 
 @dataclass(frozen=True, slots=True)
 class TrunkView:
-    """A trunk at one instant, for people. `usable`: a call may be given to it, if only to try."""
+    """A trunk at one instant, for people. `usable`: a call may be given to it, if only to try.
+
+    `removed`: it is configured no more, and calls go on that were begun before.
+    """
 
     name: str
     state: TrunkState
@@ -163,6 +192,7 @@ class TrunkView:
     calls_per_second: float
     calls_per_second_now: float
     last_failure: Failure | None
+    removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +210,32 @@ class Pacing:
         self._lines = {trunk.name: _Line(trunk) for trunk in trunks}
         self._max = max_concurrent_calls
         self._taken = 0
+        self._hold = Mono(float("-inf"))
+
+    def reconfigure(self, trunks: Iterable[Trunk], max_concurrent_calls: int, renewed: Collection[str] = ()) -> None:
+        """From now on these trunks and this limit. Channels that are taken stay taken, by whatever trunk.
+
+        What is known of a trunk's health is kept, unless it is one of the `renewed`: another peer under the same name, or the
+        same one addressed in another way. A trunk that is left out is given no more calls.
+        """
+        self._max = max_concurrent_calls
+        wanted = {trunk.name: trunk for trunk in trunks}
+        for name, line in self._lines.items():
+            if name not in wanted and not line.removed:
+                # It stays known: legs, retries and late news still speak of it.
+                line.removed = True
+                line.forget()
+        for name, trunk in wanted.items():
+            line = self._lines.get(name) or self._add(trunk)
+            if name in renewed or line.removed:
+                line.forget()
+            line.removed = False
+            line.change_to(trunk)
+
+    def _add(self, trunk: Trunk) -> _Line:
+        line = self._lines[trunk.name] = _Line(trunk)
+        line.rate.hold_until(self._hold)
+        return line
 
     @property
     def taken(self) -> int:
@@ -188,7 +244,21 @@ class Pacing:
 
     def channels(self) -> dict[str, tuple[int, int]]:
         """Of each trunk: channels in use, channels in all."""
-        return {name: (line.taken, line.trunk.max_concurrent_calls) for name, line in self._lines.items()}
+        lines = self._lines.items()
+        return {name: (line.taken, line.trunk.max_concurrent_calls) for name, line in lines if not line.removed}
+
+    def known(self) -> list[str]:
+        """All trunks, those too that were removed."""
+        return list(self._lines)
+
+    def carries(self, name: str, caller_id: str | None) -> bool:
+        """Whether there is such a trunk, and it allows the caller id that a playbook chose (None: it chose none)."""
+        line = self._lines.get(name)
+        return line is not None and not line.removed and line.trunk.allows(caller_id)
+
+    def usable(self, name: str) -> bool:
+        """Whether a call can get through there, as far as is known. Raises KeyError."""
+        return not self._lines[name].removed and self._lines[name].breaker.usable
 
     def trunk(self, name: str) -> Trunk:
         """The trunk of this name. Raises KeyError."""
@@ -204,11 +274,12 @@ class Pacing:
 
     def poll(self, now: Now) -> list[str]:
         """The trunks that an OPTIONS is to be sent to now."""
-        return [name for name, line in self._lines.items() if line.breaker.poll(now)]
+        return [name for name, line in self._lines.items() if not line.removed and line.breaker.poll(now)]
 
     def next_poll(self) -> Mono | None:
         """When `poll` has something to do; None: not before something happens."""
-        return min((at for line in self._lines.values() if (at := line.breaker.next_poll()) is not None), default=None)
+        times = (line.breaker.next_poll() for line in self._lines.values() if not line.removed)
+        return min((at for at in times if at is not None), default=None)
 
     def views(self, now: Now) -> list[TrunkView]:
         """All trunks, as they stand."""
@@ -216,18 +287,21 @@ class Pacing:
             TrunkView(
                 name,
                 line.breaker.state,
-                line.breaker.usable,
+                line.breaker.usable and not line.removed,
                 line.taken,
                 line.trunk.max_concurrent_calls,
                 line.trunk.calls_per_second,
                 round(line.trunk.calls_per_second * line.throttle.share(now.mono), 3),
                 line.breaker.last_failure,
+                line.removed,
             )
             for name, line in self._lines.items()
+            if line.taken or not line.removed
         ]
 
     def hold_until(self, at: Mono) -> None:
         """No INVITE on any trunk before `at`: what a process before this one sent is not known exactly."""
+        self._hold = at
         for line in self._lines.values():
             line.rate.hold_until(at)
 
@@ -242,7 +316,7 @@ class Pacing:
             return None
         for name in route:
             line = self._lines.get(name)
-            if line is not None and not line.full and line.breaker.admits:
+            if line is not None and not line.removed and not line.full and line.breaker.admits:
                 return Admission(name, line.earliest(now))
         return None
 
@@ -259,8 +333,12 @@ class Pacing:
         return sent
 
     def hold(self, trunk: str) -> None:
-        """Count a channel that a process before this one took, whatever the limits are now."""
-        self._lines[trunk].taken += 1
+        """Count a channel that a process before this one took, whatever the limits are now, and whether there is the trunk."""
+        line = self._lines.get(trunk)
+        if line is None:
+            line = self._add(Trunk(trunk, 1, 1.0))
+            line.removed = True
+        line.taken += 1
         self._taken += 1
 
     def release(self, trunk: str) -> None:

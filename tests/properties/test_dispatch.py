@@ -14,6 +14,15 @@ from tests.support.dispatch_judge import Leg
 from tests.support.model_dispatch import Rig
 
 TRUNKS = [Trunk("main", 2, 4), Trunk("spare", 1, 1.5), Trunk("fast", 3, 150)]
+# What a reload may bring: the same, other limits, and the trunk that was missing.
+OTHERS = [
+    *TRUNKS,
+    Trunk("main", 1, 2.5),
+    Trunk("main", 4, 30),
+    Trunk("spare", 3, 150),
+    Trunk("fast", 1, 1),
+    Trunk("gone", 2, 9),
+]
 ROUTES = [
     ["main"],
     ["spare", "main"],
@@ -150,6 +159,17 @@ class DispatchAgainstTheJudge(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.rig.drain_and_restart()
+
+    @rule(
+        trunks=st.lists(st.sampled_from(OTHERS), max_size=4, unique_by=lambda trunk: trunk.name),
+        calls=st.sampled_from([1, 2, 4, 6]),
+        gap_ms=st.sampled_from([0, 150, 700]),
+        renewed=st.sets(st.sampled_from([trunk.name for trunk in TRUNKS])),
+    )
+    def somebody_reloads_another_configuration(
+        self, trunks: list[Trunk], calls: int, gap_ms: int, renewed: set[str]
+    ) -> None:
+        self.rig.reconfigure(trunks, calls, gap_ms, renewed=renewed)
 
     @rule(answered=st.booleans())
     def trunks_answer_options_or_do_not(self, answered: bool) -> None:

@@ -80,7 +80,7 @@ class Leg:
 
 @dataclass(slots=True)
 class Line:
-    """What the judge knows of a call's attempt under way. `invite` is the one on disk that may leave.
+    """What the judge knows of a call's attempt under way. `invite` is the one on disk that may leave, as `configuration` said.
 
     `retry` is the trunk and the time of the technical retry that follows, if one does; `verdict` the only words for it.
     `doubted`: its trunk says that the number does not exist, and it may take some time before that is believed, or retried.
@@ -90,6 +90,7 @@ class Line:
     due_at: WallMs
     fires: list[WallMs]
     decided_at: float
+    configuration: int
     invite: str
     trunk: str
     rounds: int = 0
@@ -131,10 +132,27 @@ class Judge:
     booted_at: float = float("-inf")
     unsure_at: float = float("-inf")
     down_at: dict[str, float] = field(default_factory=dict)
+    reconfigured_at: float = float("-inf")
+    configuration: int = 0
     verdicts_known: bool = True
     pacing: Callable[[], Pacing] = lambda: Pacing((), 0)
-    _decided: dict[tuple[CallId, int], float] = field(default_factory=dict)
+    # When, and under which configuration.
+    _decided: dict[tuple[CallId, int], tuple[float, int]] = field(default_factory=dict)
     _ended: dict[CallId, tuple[AttemptEnded, Line]] = field(default_factory=dict)
+    _gaps: dict[tuple[CallId, int], int] = field(default_factory=dict)
+
+    def reconfigured(self, trunks: list[Trunk], max_concurrent_calls: int, min_recall_gap_ms: int) -> None:
+        """What is decided from now on keeps these limits; what was decided before may leave by those of before."""
+        self.trunks = {trunk.name: trunk for trunk in trunks}
+        self.max_concurrent_calls, self.min_recall_gap_ms = max_concurrent_calls, min_recall_gap_ms
+        self.reconfigured_at = self.clock.mono
+        self.configuration += 1
+        for line in self.lines.values():
+            if line.doubted:
+                # Its trunk's word may be worth nothing any more, and another trunk be there to ask in the same round.
+                line.rounds -= line.retry is not None and line.retry[1] > line.retry_since
+                line.retry_since = self.clock.mono
+                line.retry = line.trunk, line.retry_since
 
     def campaign_of(self, call: CallId) -> Campaign:
         return next(
@@ -147,10 +165,13 @@ class Judge:
 
     def told(self, changes: list[Change]) -> None:
         for change in changes:
+            if isinstance(change, AttemptEnded):
+                self._gaps[change.call, change.number] = self.min_recall_gap_ms
             match change:
                 case AttemptArmed() | AttemptRetried():
+                    assert change.trunk in self.trunks, "an attempt on a trunk that is configured no more"
                     self.armed[change.call] = change.trunk
-                    self._decided[change.call, change.number] = self.clock.mono
+                    self._decided[change.call, change.number] = self.clock.mono, self.configuration
                 case AttemptEnded() if change.call in self.unheard:
                     assert self.clock.mono >= self.unheard.pop(change.call)[1], "a phone that may ring was given up"
                 case AttemptEnded() if self.armed.pop(change.call, None) is not None:
@@ -182,7 +203,8 @@ class Judge:
                     line.retry_after, line.detoured = 0, True
                 else:
                     assert change.trunk == line.retry[0], "a technical retry on another trunk than the route says"
-                assert self._decided[change.call, change.number] >= line.retry[1] - ARM_AHEAD_SECONDS - INSTANT
+                decided_at, line.configuration = self._decided[change.call, change.number]
+                assert decided_at >= line.retry[1] - ARM_AHEAD_SECONDS - INSTANT
                 line.trunk, line.retry, line.doubted = change.trunk, None, False
                 assert self._leg_of(change.call) is None, "a technical retry beside a leg"
                 assert not line.rang, "a technical retry for a phone that rang"
@@ -227,7 +249,7 @@ class Judge:
             change.number,
             change.due_at,
             [change.fire_at],
-            self._decided[call, change.number],
+            *self._decided[call, change.number],
             change.sip_call_id,
             change.trunk,
         )
@@ -255,7 +277,8 @@ class Judge:
         anchors = [first_dialed_at] if first_dialed_at is not None else line.fires
         if campaign.scheduled:
             anchors = [campaign.slot(change.call)]
-        return {WallMs(max(at + campaign.recall_ms[rung], change.at + self.min_recall_gap_ms)) for at in anchors}
+        gap_ms = self._gaps[change.call, change.number]
+        return {WallMs(max(at + campaign.recall_ms[rung], change.at + gap_ms)) for at in anchors}
 
     def _commit_timer(self, change: RecallScheduled | CallSnoozed) -> None:
         assert change.call not in self.lines
@@ -298,19 +321,26 @@ class Judge:
         assert order.number == self.store.calls[call].phone
         self.legs[order.leg] = Leg(order.leg, call, order.number, order.trunk, wall, now)
         assert self.armed.pop(call) == order.trunk
-        trunk = self.trunks[order.trunk]
-        held = [name for name, _ in self.unheard.values()]
-        legs = sum(leg.trunk == order.trunk for leg in self.legs.values())
-        assert legs + held.count(order.trunk) <= trunk.max_concurrent_calls
-        assert len(self.legs) + len(held) <= self.max_concurrent_calls
-        self._judge_rate(trunk, now)
+        self._judge_channels(order.trunk, line)
+        self._judge_rate(order.trunk, line, now)
         if line.number == 1 and first_invite:
             self._judge_stagger(campaign, line, now)
 
-    def _judge_rate(self, trunk: Trunk, now: float) -> None:
-        before = self.departures[trunk.name]
+    def _judge_channels(self, name: str, line: Line) -> None:
+        if line.configuration < self.configuration:
+            return
+        held = [trunk for trunk, _ in self.unheard.values()]
+        legs = sum(leg.trunk == name for leg in self.legs.values())
+        assert legs + held.count(name) <= self.trunks[name].max_concurrent_calls
+        assert len(self.legs) + len(held) <= self.max_concurrent_calls
+
+    def _judge_rate(self, name: str, line: Line, now: float) -> None:
+        before = self.departures[name]
         before.append(now)
-        interval, most = 1 / trunk.calls_per_second, max(1, int(trunk.calls_per_second))
+        if line.configuration < self.configuration:
+            return
+        per_second = self.trunks[name].calls_per_second
+        interval, most = 1 / per_second, max(1, int(per_second))
         if len(before) > 1 and before[-2] >= self.booted_at:
             assert now - before[-2] >= interval - slack(interval), "INVITEs closer together than the CPS allows"
         if len(before) > most:
@@ -359,14 +389,15 @@ class Judge:
         if isinstance(event, LegRefused) and event.transient and not leg.hung_up:
             line.retry = line.trunk, now + 0.5
             return
-        route = [name for name in self.campaign_of(leg.call).playbook.trunks if name in self.trunks]
+        order = self.campaign_of(leg.call).playbook.trunks
+        route = [name for name in order if name in self.trunks]
         if isinstance(event, LegEnded):
             line.retry_after = max(line.retry_after, event.retry_after_s or 0)
-        following = route.index(line.trunk) + 1
-        if following < len(route):
-            line.retry = route[following], now
+        following = [name for name in route if order.index(name) > order.index(line.trunk)]
+        if following:
+            line.retry = following[0], now
         elif line.rounds < len(PAUSES):
-            line.retry = route[0], now + max(PAUSES[line.rounds], line.retry_after)
+            line.retry = (route or [line.trunk])[0], now + max(PAUSES[line.rounds], line.retry_after)
             line.rounds += 1
             line.retry_after = 0
         else:
@@ -470,7 +501,10 @@ class Judge:
         return self.clock.mono > at + 0.001 and trunk in self._free() and self.quiet(trunk)
 
     def _detoured(self, call: CallId, line: Line) -> bool:
-        """Whether a trunk of the route was down since it was decided what follows: then that may be something else."""
+        """Whether a trunk of the route was down since it was decided what follows, or all was configured anew: then that may
+        be something else."""
+        if self.reconfigured_at >= line.retry_since:
+            return True
         route = self.campaign_of(call).playbook.trunks
         return any(self.down_at.get(trunk, float("-inf")) >= line.retry_since for trunk in route)
 

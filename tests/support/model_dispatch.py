@@ -1,5 +1,6 @@
 """A rig that drives a `Dispatch` as the engine does: disk, wire, clock, turns, crashes; `Judge` watches it."""
 
+from collections.abc import Collection
 from random import Random
 
 from dialer.core.changes import (
@@ -40,7 +41,7 @@ class Rig:
     ) -> None:
         self.clock = clock or FakeClock()
         self.store = FakeStore()
-        self.trunks = trunks
+        self.trunks = self._first_trunks = trunks
         self.limits = Limits(max_concurrent_calls, min_recall_gap_ms)
         self.judge = Judge(
             self.store, self.clock, {trunk.name: trunk for trunk in trunks}, max_concurrent_calls, min_recall_gap_ms
@@ -94,6 +95,21 @@ class Rig:
         self._ordered = True
         self.turn()
         self._ordered = False
+
+    def reconfigure(
+        self,
+        trunks: list[Trunk],
+        max_concurrent_calls: int,
+        min_recall_gap_ms: int,
+        *,
+        renewed: Collection[str] = (),
+        **quotas: int | None,
+    ) -> None:
+        self._gather()
+        self.trunks, self.limits = trunks, Limits(max_concurrent_calls, min_recall_gap_ms, **quotas)  # type: ignore[arg-type]
+        self.judge.reconfigured(trunks, max_concurrent_calls, min_recall_gap_ms)
+        self.dispatch.reconfigure(trunks, self.limits, self.clock.now(), renewed)
+        self.turn()
 
     # Time
 
@@ -265,6 +281,8 @@ class Rig:
         dice = Random(seed)
         self.store.refuse = self.options_reason = None
         self.turn()
+        if self.trunks is not self._first_trunks:
+            self.reconfigure(self._first_trunks, self.limits.max_concurrent_calls, self.limits.min_recall_gap_ms)
         for held in list(self.store.campaigns.values()):
             if held.status is CampaignStatus.PAUSED:
                 self.resume(held.campaign.id)

@@ -15,9 +15,7 @@ def attempt(*route: str, on: int = 0) -> LiveAttempt:
     campaign = Campaign(CampaignId(1), AccountId(1), WallMs(0), 0, CallId(1), 1, (), False, playbook)
     lane = Lane(campaign, CampaignStatus.RUNNING, route, Ladder((), frozenset(), 0), Interval(0))
     record, due = CallRecord(CallId(1), "u", "+1"), WallMs(0)
-    live = LiveAttempt(record, lane, 1, due, due, trunk=route[on], fire_at=Mono(0), sip_call_id="u-1")
-    live.trunk_index = on
-    return live
+    return LiveAttempt(record, lane, 1, due, due, trunk=route[on], fire_at=Mono(0), sip_call_id="u-1")
 
 
 def refusal(retry_after: int | None = None, status: int = 503) -> LegEnded:
@@ -25,7 +23,10 @@ def refusal(retry_after: int | None = None, status: int = 503) -> LegEnded:
 
 
 def follow(live: LiveAttempt, end: LegEnded, *down: str) -> tuple[str, float] | None:
-    return live.next_invite(classify(live.evidence(end)), end.retry_after_s, lambda trunk: trunk not in down)
+    invite = live.next_invite(classify(live.evidence(end)), end.retry_after_s, lambda trunk: trunk not in down)
+    if invite is not None:
+        live.trunk = invite[0]
+    return invite
 
 
 def test_the_next_trunk_follows_at_once_and_then_the_rounds_with_their_pauses() -> None:
@@ -87,7 +88,27 @@ def test_a_trunk_that_is_down_is_passed_over() -> None:
 
 def test_a_retry_whose_trunk_went_down_moves_to_the_first_that_is_usable_or_waits() -> None:
     live = attempt("a", "b", "c", on=1)
-    live.avoid_dead_trunk(lambda trunk: trunk != "b")
-    assert (live.trunk, live.trunk_index) == ("a", 0)
-    live.avoid_dead_trunk(lambda trunk: False)
-    assert (live.trunk, live.trunk_index) == ("a", 0)
+    live.find_trunk(lambda trunk: trunk != "b")
+    assert live.trunk == "a"
+    live.find_trunk(lambda trunk: False)
+    assert live.trunk == "a"
+
+
+def test_a_trunk_that_left_the_route_keeps_its_place_in_the_playbook() -> None:
+    live = attempt("a", "b", "c", on=1)
+    live.lane.route = ("a", "c")
+    assert follow(live, refusal()) == ("c", 0.0)
+    live = attempt("a", "b", "c", on=1)
+    live.lane.route = ("a", "c")
+    live.find_trunk(lambda trunk: True)
+    assert live.trunk == "a"
+    live = attempt("a", "b", on=1)
+    live.lane.route = ("a",)
+    live.find_trunk(lambda trunk: False)
+    assert live.trunk == "a", "it is waited for"
+
+
+def test_without_any_trunk_of_the_playbook_the_rounds_go_on_where_it_was() -> None:
+    live = attempt("a", on=0)
+    live.lane.route = ()
+    assert follow(live, refusal()) == ("a", 5.0)
