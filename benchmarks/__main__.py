@@ -64,7 +64,7 @@ def intake_table(small: bool) -> str:
 
 def claims_table(small: bool) -> str:
     rows = []
-    for batch, calls in ((1, 4_000), (10, 20_000), (100, 80_000)):
+    for batch, calls in ((1, 10_000), (10, 50_000), (100, 200_000)):
         r = claims.measure(batch, calls // 4 if small else calls)
         rows.append([r.batch, r.floor, r.ours, r.ratio])
     return table(["calls a commit", "bare UPDATE, calls a second", "claims a second", "ratio"], rows)

@@ -72,7 +72,8 @@ def _have_them_wait(connection: sqlite3.Connection, campaign: Campaign, pending:
     connection.execute(_ATTEMPTS, {"due": due, "begin": begin, "end": end})
     connection.execute("INSERT INTO timer SELECT next_at, id FROM call WHERE id >= ? AND id < ?", (begin, end))
     connection.execute(
-        "UPDATE campaign SET status = 'running', cursor = size, attempts = size WHERE id = ?", (campaign.id,)
+        "UPDATE campaign SET status = 'running', settled_cursor = size, settled_attempts = size WHERE id = ?",
+        (campaign.id,),
     )
 
 
@@ -140,6 +141,8 @@ _DIALED_ONCE = """
 UPDATE call SET attempts = 1, first_dialed_at = :due - 60000, next_at = :due, disposition = 'busy', reason = 'Busy Here'
 WHERE id >= :begin AND id < :end"""
 _ATTEMPTS = """
-INSERT INTO attempt (call_id, number, due_at, fire_at, dialed_at, ended_at, trunk, caller_id, sip_call_id, disposition)
-SELECT id, 1, :due - 60000, :due - 60000, :due - 60000, :due - 59900, 'pbx', '', printf('%d@bench', id), 'busy'
+INSERT INTO ended_attempt (call_id, number, due_at, fire_at, dialed_at, ended_at, invites, trunk, caller_id, sip_call_id,
+                           disposition, reason, ended_by)
+SELECT id, 1, :due - 60000, :due - 60000, :due - 60000, :due - 59900, 1, 'pbx', '', printf('%d@bench', id),
+       'busy', 'Busy Here', 'far'
 FROM call WHERE id >= :begin AND id < :end"""

@@ -1,12 +1,17 @@
 """One transaction's changes as SQL: rows of the same kind go to SQLite together, campaigns are counted as they go.
 
-Statements of one kind are executed by one `executemany`. Kinds are written in the order of a call's life (armed,
-dialed, .. finished), which is the order given for calls that go through it once; where a batch says something about a
-call that comes earlier in that order than what it said before, all that was gathered is written first. So order is
-kept for each call, which is all that rows of different calls need of it.
+An attempt begins as one row of `open_attempt` and nothing else: its commit is what an INVITE waits for. Its end moves it to
+`ended_attempt` and settles the call's and the campaign's counts. In between both are counted together (`campaign_now`).
+
+Changes of one kind are written by one `executemany`. Kinds are written in the order of a call's life (dialed, .. finished),
+which is the order given for calls that go through it once; where a batch says something about a call that comes earlier in
+that order than what it said before, all that was gathered is written first. So order is kept for each call, which is all
+that rows of different calls need of it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Final
 
 from dialer.core.changes import (
@@ -27,11 +32,10 @@ from dialer.core.changes import (
 )
 from dialer.core.model import CallId, CampaignId, CampaignStatus
 from scheduler.connection import sqlite3
-from scheduler.outbox import Recording
+from scheduler.outbox import Outbox, Recording
 from scheduler.progress import Progress
 
 _LIFE: Final = (
-    AttemptArmed,
     AttemptRetried,
     AttemptDialed,
     AttemptRinging,
@@ -45,138 +49,151 @@ _LIFE: Final = (
     CallFinished,
 )
 _STEP: Final[dict[type, int]] = {kind: step for step, kind in enumerate(_LIFE)}
-_TIMED: Final = frozenset({RecallScheduled, CallSnoozed})
 
 
 class Batch:
-    """Use inside one transaction: `add` each change, then `finish`. `recording` is told all of them, where there is one.
+    """Use inside one transaction, with its cursor: `write` all changes, once.
 
-    Raises ValueError for a change that cannot follow.
+    `known` are campaigns as the transactions before left them. It changes them, so that a caller whose transaction fails
+    must forget them all. Afterwards `campaigns` holds those whose counts or status the changes concern, `timed` the changes
+    that concern timers, in the order of each call, and `recording` what is told of them (None: nothing, or nobody listens).
     """
 
-    def __init__(self, connection: sqlite3.Connection, recording: Recording | None = None) -> None:
-        self._connection = connection
-        self._recording = recording
+    def __init__(self, cursor: sqlite3.Cursor, outbox: Outbox, known: Mapping[CampaignId, Progress]) -> None:
+        self._cursor = cursor
+        self._known = known
+        self._outbox = outbox
+        self._looked = False
         self._gathered: list[list[Any]] = [[] for _ in _LIFE]
         self._reached: dict[CallId, int] = {}
         self._unsettled: set[CallId] = set()
-        self._timed: set[CallId] = set()
         self.campaigns: dict[CampaignId, Progress] = {}
+        self.timed: list[AttemptArmed | RecallScheduled | CallSnoozed | CallFinished | CampaignMoved] = []
+        self.recording: Recording | None = None
 
-    def add(self, change: Change) -> None:
-        """Count the change now, and write it now or with others of its kind."""
-        if isinstance(change, CampaignMoved):
-            progress = self._progress(change.campaign)
-            before = progress.status
-            progress.take(change)
-            if self._recording is not None and progress.status is not before:
-                self._recording.moved(change, before)
-            return
-        if self._recording is not None:
-            self._recording.add(change)
-        if not isinstance(change, AttemptRetried | AttemptWithdrawn | StepTaken | ContactWritten):
-            self._progress(change.campaign).take(change)
-        call, kind = change.call, type(change)
-        if kind is AttemptEnded:
-            self._unsettled.add(call)
-        elif self._unsettled:
-            self._unsettled.discard(call)
-        if kind in _TIMED:
-            self._timed.add(call)
-        step = _STEP[kind]
-        if step < self._reached.get(call, 0):
-            self._write()
-        self._reached[call] = step
-        self._gathered[step].append(change)
+    def write(self, changes: Sequence[Change]) -> None:
+        """Write the changes, then what they did to the campaigns.
 
-    def finish(self) -> None:
-        """Write what is left, and the campaigns' counts.
-
-        Raises ValueError when an attempt ended and nothing says what becomes of its call: after a crash nobody would
-        know.
+        Raises ValueError for a change that cannot follow what is stored, and when an attempt ended and nothing says what
+        becomes of its call: after a crash nobody would know.
         """
+        for kind, run in groupby(changes, type):
+            alike: list[Any] = list(run)
+            if kind is AttemptArmed:
+                self._write_gathered()
+                # Nothing is told of it until its INVITE has left: who listens is not even looked for.
+                self._armed(alike)
+            elif kind is CampaignMoved:
+                self._write_gathered()
+                self._look_who_listens()
+                self._moved(alike)
+            else:
+                self._look_who_listens()
+                if self.recording is not None:
+                    self.recording.add(alike)
+                self._gather(_STEP[kind], alike)
+        self._write_gathered()
         if self._unsettled:
             raise ValueError(f"call {min(self._unsettled)}: its attempt ended without a recall, snooze or final state")
-        self._write()
         for progress in self.campaigns.values():
-            if progress.claims:
-                progress.settle(self._unfinished_of(progress.first_call))
+            progress.settle(self._unfinished)
             self._write_progress(progress)
-        if self._recording is not None:
-            self._recording.write()
+        if self.recording is not None:
+            self.recording.write()
 
-    def _progress(self, campaign: CampaignId) -> Progress:
-        progress = self.campaigns.get(campaign)
-        if progress is None:
-            row = self._connection.execute(_READ_PROGRESS, (campaign,)).fetchone()
-            if row is None:
-                raise ValueError(f"there is no campaign {campaign}")
-            status, *counts = row
-            progress = Progress(campaign, CampaignStatus(status), *counts)
-            self.campaigns[campaign] = progress
-        return progress
+    def _look_who_listens(self) -> None:
+        if not self._looked:
+            self._looked = True
+            self.recording = self._outbox.recording()
 
-    def _write(self) -> None:
+    def _gather(self, step: int, changes: list[Any]) -> None:
+        for change in changes:
+            if step < self._reached.get(change.call, 0):
+                self._write_gathered()
+            self._reached[change.call] = step
+            self._gathered[step].append(change)
+
+    def _write_gathered(self) -> None:
         for kind, changes in zip(_LIFE, self._gathered, strict=True):
             if changes:
                 _WRITE[kind](self, changes)
                 changes.clear()
         self._reached.clear()
 
-    def _unfinished_of(self, first: CallId) -> Callable[[int, int], int]:
-        def unfinished(start: int, stop: int) -> int:
-            row = self._connection.execute(_UNFINISHED, (first + start, first + stop)).fetchone()
-            return int(row[0])
+    def _progress(self, campaign: CampaignId) -> Progress:
+        progress = self.campaigns.get(campaign)
+        if progress is None:
+            progress = self._known.get(campaign) or self._read(campaign)
+            self.campaigns[campaign] = progress
+        return progress
 
-        return unfinished
+    def _read(self, campaign: CampaignId) -> Progress:
+        row = self._cursor.execute(_READ_PROGRESS, (campaign,)).fetchone()
+        if row is None:
+            raise ValueError(f"there is no campaign {campaign}")
+        status, *counts = row
+        return Progress(campaign, CampaignStatus(status), *counts)
+
+    def _unfinished(self, start: int, stop: int) -> int:
+        row = self._cursor.execute(_UNFINISHED, (start, stop)).fetchone()
+        return int(row[0])
 
     def _write_progress(self, p: Progress) -> None:
-        counts = (p.cursor, p.live, p.finished, p.attempts, p.last_first_attempt_at, p.id)
-        self._connection.execute(_COUNTS, counts)
+        if p.changed:
+            self._cursor.execute(_COUNTS, (p.cursor, p.finished, p.attempts, p.first_at, p.id))
+            self._cursor.executemany(_OUTCOME, [(p.id, disposition, n) for disposition, n in p.outcomes.items() if n])
         if p.moved:
             # Apart from the counts: naming `status` in an UPDATE makes SQLite rewrite the index of active campaigns.
-            self._connection.execute(_STATUS, (p.status, p.ended_at, p.id))
-        outcomes = [(p.id, disposition, n) for disposition, n in p.outcomes.items() if n]
-        if outcomes:
-            self._connection.executemany(_OUTCOME, outcomes)
+            self._cursor.execute(_STATUS, (p.status, p.ended_at, p.id))
+        p.written()
 
     def _each(self, sql: str, rows: Sequence[tuple[Any, ...]], refusal: str) -> None:
         """Execute once for each row, every one of which must change exactly one row of the database."""
-        changed = self._connection.executemany(sql, rows).rowcount
+        changed = self._cursor.executemany(sql, rows).rowcount
         if changed != len(rows):
             raise ValueError(f"{refusal} ({len(rows) - changed} of {len(rows)} changes of this kind)")
 
     def _drop_timers(self, calls: Iterable[CallId]) -> None:
-        rows = [(call, call) for call in calls]
-        if rows:
-            self._connection.executemany(_DROP_TIMER, rows)
+        self._cursor.executemany(_DROP_TIMER, [(call, call) for call in calls])
+
+    def _moved(self, changes: list[CampaignMoved]) -> None:
+        for change in changes:
+            progress = self._progress(change.campaign)
+            before = progress.status
+            live = 0
+            if change.status is CampaignStatus.CANCELLED:
+                first, size = progress.first_call, progress.size
+                (live,) = self._cursor.execute(_LIVE, (first, first + size - 1)).fetchone()
+            progress.move(change, live)
+            if progress.status is not before:
+                self.timed.append(change)
+                if self.recording is not None:
+                    self.recording.moved(change, before)
 
     def _armed(self, changes: list[AttemptArmed]) -> None:
-        # Most first attempts never had a timer; one that was snoozed before has its campaign's cursor behind it.
-        timed = self._timed
-        self._drop_timers(
-            c.call for c in changes if c.number > 1 or c.call in timed or self.campaigns[c.campaign].claimed(c.call)
-        )
         out_of_turn = "an attempt was armed out of turn, or for a call that is finished or unknown"
-        # The calls of a campaign fall due one after the other: neighbours begin by one statement.
-        runs = _runs(sorted(c.call for c in changes if c.number == 1))
-        begun = sum(self._connection.execute(_BEGIN_RUN, run).rowcount for run in runs)
-        later = [(c.number, c.call, c.number) for c in changes if c.number > 1]
-        if begun + len(later) != len(changes):
+        fresh: list[CallId] = []
+        again: list[AttemptArmed] = []
+        for campaign, run in groupby(changes, attrgetter("campaign")):
+            first_time, put_off_before = self._progress(campaign).arm(run)
+            fresh += first_time
+            again += put_off_before
+        # The calls of a campaign fall due one after the other: neighbours are looked at by one statement.
+        fresh.sort()
+        found = sum(self._cursor.execute(_FRESH, stretch).fetchone()[0] for stretch in _runs(fresh))
+        if found != len(fresh):
             raise ValueError(out_of_turn)
-        if later:
-            self._each(_BEGIN_LATER, later, out_of_turn)
-        self._connection.executemany(
-            "INSERT INTO attempt (call_id, number, due_at, fire_at, trunk, caller_id, sip_call_id)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [(c.call, c.number, c.due_at, c.fire_at, c.trunk, c.caller_id, c.sip_call_id) for c in changes],
-        )
+        if again:
+            self._drop_timers(change.call for change in again)
+            self._each(_BEGIN_AGAIN, [(change.call, change.number) for change in again], out_of_turn)
+            self.timed += again
+        self._cursor.executemany(_ARM, map(_ARMED_ROW, changes))
 
     def _retried(self, changes: list[AttemptRetried]) -> None:
         self._each(
-            # A clock that was set back since must not make the schedule look early (CHECK fire_at >= due_at).
-            "UPDATE attempt SET invites = invites + 1, fire_at = max(due_at, ?), trunk = ?, caller_id = ?,"
-            " sip_call_id = ?, reason = ?, dialog = NULL WHERE call_id = ? AND number = ? AND ended_at IS NULL",
+            # A clock that was set back since must not make the schedule look early.
+            "UPDATE open_attempt SET invites = invites + 1, retry_at = max(due_at, ?), trunk = ?, caller_id = ?,"
+            " sip_call_id = ?, reason = ?, dialog = NULL WHERE call_id = ? AND number = ?",
             [(c.fire_at, c.trunk, c.caller_id, c.sip_call_id, c.reason, c.call, c.number) for c in changes],
             "a technical retry without an open attempt",
         )
@@ -185,9 +202,7 @@ class Batch:
         self._stamp("dialed_at", changes)
         # The first INVITE that ever left, were it that of a later attempt: recalls count from it.
         first = [(c.at, c.call) for c in changes]
-        self._connection.executemany(
-            "UPDATE call SET first_dialed_at = ? WHERE id = ? AND first_dialed_at IS NULL", first
-        )
+        self._cursor.executemany("UPDATE call SET first_dialed_at = ? WHERE id = ? AND first_dialed_at IS NULL", first)
 
     def _ringing(self, changes: list[AttemptRinging]) -> None:
         self._stamp("ringing_at", changes)
@@ -197,75 +212,88 @@ class Batch:
 
     def _stamp(self, column: str, changes: Sequence[AttemptDialed | AttemptRinging | AttemptAnswered]) -> None:
         self._each(
-            f"UPDATE attempt SET {column} = coalesce({column}, ?), dialog = ?"  # noqa: S608 - column is ours
-            " WHERE call_id = ? AND number = ? AND ended_at IS NULL",
+            f"UPDATE open_attempt SET {column} = coalesce({column}, ?), dialog = ?"  # noqa: S608 - column is ours
+            " WHERE call_id = ? AND number = ?",
             [(c.at, c.dialog, c.call, c.number) for c in changes],
             f"{column} without an open attempt",
         )
 
     def _withdrawn(self, changes: list[AttemptWithdrawn]) -> None:
         self._each(
-            "UPDATE attempt SET withdrawn = 1 WHERE call_id = ? AND number = ? AND ended_at IS NULL",
+            "UPDATE open_attempt SET withdrawn = 1 WHERE call_id = ? AND number = ?",
             [(c.call, c.number) for c in changes],
             "a withdrawal without an open attempt",
         )
 
     def _step_taken(self, changes: list[StepTaken]) -> None:
         self._each(
-            "INSERT INTO step (call_id, number, position, line, result) SELECT call_id, number, ?, ?, ? FROM attempt"
-            " WHERE call_id = ? AND number = ? AND ended_at IS NULL",
+            "INSERT INTO step (call_id, number, position, line, result)"
+            " SELECT call_id, number, ?, ?, ? FROM open_attempt WHERE call_id = ? AND number = ?",
             [(c.position, c.line, c.result, c.call, c.number) for c in changes],
             "a step without an open attempt",
         )
 
     def _contact_written(self, changes: list[ContactWritten]) -> None:
         # A contact that was erased meanwhile stays erased.
-        self._connection.executemany(
+        self._cursor.executemany(
             "UPDATE contact SET fields = json_patch(fields, json_object('custom_fields', json(?))), updated_at = ?"
             " WHERE account_id = (SELECT account_id FROM campaign WHERE id = ?) AND phone = ?",
             [(c.custom_fields, c.at, c.campaign, c.phone) for c in changes],
         )
 
     def _ended(self, changes: list[AttemptEnded]) -> None:
+        for c in changes:
+            # Before its row goes: until then it may be all that tells how far the campaign has come.
+            self._progress(c.campaign).end(c)
+            self._unsettled.add(c.call)
         self._each(
-            "UPDATE attempt SET ended_at = ?, disposition = ?, reason = ?, sip_status = ?, q850_cause = ?,"
-            " ended_by = ?, rtp = ? WHERE call_id = ? AND number = ? AND ended_at IS NULL",
+            _KEEP_ENDED,
             [
                 (c.at, c.disposition, c.reason, c.sip_status, c.q850, c.ended_by, c.rtp, c.call, c.number)
                 for c in changes
             ],
             "an end without an open attempt",
         )
-        self._connection.executemany(
-            "UPDATE call SET disposition = ?, reason = ? WHERE id = ?",
-            [(c.disposition, c.reason, c.call) for c in changes],
+        self._cursor.executemany("DELETE FROM open_attempt WHERE call_id = ?", [(c.call,) for c in changes])
+        self._cursor.executemany(
+            "UPDATE call SET attempts = ?, disposition = ?, reason = ? WHERE id = ?",
+            [(c.number, c.disposition, c.reason, c.call) for c in changes],
         )
 
     def _recalled(self, changes: list[RecallScheduled]) -> None:
-        self._drop_timers(c.call for c in changes)
+        self._put_off(changes)
         self._each(
-            "UPDATE call SET next_at = ? WHERE id = ? AND finished_at IS NULL",
+            _RECALL,
             [(c.due_at, c.call) for c in changes],
-            "a recall of a call that is finished or unknown",
+            "a recall of a call that is finished, live or unknown",
         )
-        self._connection.executemany(_PUT_TIMER, [(c.due_at, c.call) for c in changes])
 
     def _snoozed(self, changes: list[CallSnoozed]) -> None:
-        self._drop_timers(c.call for c in changes)
+        self._put_off(changes)
         self._each(
-            "UPDATE call SET next_at = ?, reason = ? WHERE id = ? AND finished_at IS NULL",
+            _SNOOZE,
             [(c.due_at, c.reason, c.call) for c in changes],
-            "a snooze of a call that is finished or unknown",
+            "a snooze of a call that is finished, live or unknown",
         )
-        self._connection.executemany(_PUT_TIMER, [(c.due_at, c.call) for c in changes])
+
+    def _put_off(self, changes: Sequence[RecallScheduled | CallSnoozed]) -> None:
+        for change in changes:
+            self._progress(change.campaign).wait(change)
+            self._unsettled.discard(change.call)
+        self.timed += changes
+        self._drop_timers(change.call for change in changes)
+        self._cursor.executemany(_PUT_TIMER, [(change.due_at, change.call) for change in changes])
 
     def _finished(self, changes: list[CallFinished]) -> None:
-        self._drop_timers(c.call for c in changes)
+        for change in changes:
+            self._progress(change.campaign).finish(change, was_live=change.call in self._unsettled)
+            self._unsettled.discard(change.call)
+        self.timed += changes
+        self._drop_timers(change.call for change in changes)
         self._each(
-            "UPDATE call SET disposition = ?, reason = ?, finished_at = ?, next_at = NULL"
-            " WHERE id = ? AND finished_at IS NULL",
+            _FINISH,
             [(c.disposition, c.reason, c.at, c.call) for c in changes],
-            "a final state for a call that has one or is unknown",
+            "a final state for a call that has one, is live or is unknown",
         )
 
 
@@ -283,29 +311,50 @@ def _runs(calls: Iterable[int]) -> Iterator[tuple[int, int]]:
         yield first, last
 
 
-_BEGIN_RUN: Final = """
-UPDATE call SET attempts = 1, next_at = NULL WHERE id BETWEEN ? AND ? AND attempts = 0 AND finished_at IS NULL"""
-_BEGIN_LATER: Final = """
-UPDATE call SET attempts = ?, next_at = NULL WHERE id = ? AND attempts = ? - 1 AND finished_at IS NULL"""
 _READ_PROGRESS: Final = """
-SELECT status, first_call, size, cursor, live, finished, attempts, last_first_attempt_at, ended_at
-FROM campaign WHERE id = ? AND status <> 'loading'
+SELECT status, first_call, size, cursor, finished, settled_attempts, last_first_attempt_at, ended_at
+FROM campaign_now WHERE id = ? AND status <> 'loading'
 """
+_LIVE: Final = "SELECT count(*) FROM open_attempt WHERE call_id BETWEEN ? AND ?"
 _UNFINISHED: Final = "SELECT count(*) FROM call WHERE id >= ? AND id < ? AND finished_at IS NULL"
 _COUNTS: Final = """
-UPDATE campaign SET cursor = ?, live = ?, finished = ?, attempts = ?, last_first_attempt_at = ? WHERE id = ?
+UPDATE campaign SET settled_cursor = ?, finished = ?, settled_attempts = ?, settled_first_at = ? WHERE id = ?
 """
 _STATUS: Final = "UPDATE campaign SET status = ?, ended_at = ? WHERE id = ?"
 _OUTCOME: Final = """
 INSERT INTO outcome (campaign_id, disposition, calls) VALUES (?, ?, ?)
 ON CONFLICT (campaign_id, disposition) DO UPDATE SET calls = calls + excluded.calls
 """
+_FRESH: Final = "SELECT count(*) FROM call WHERE id BETWEEN ? AND ? AND attempts = 0 AND finished_at IS NULL"
+_BEGIN_AGAIN: Final = "UPDATE call SET next_at = NULL WHERE id = ? AND attempts = ? - 1 AND finished_at IS NULL"
+_ARM: Final = """
+INSERT INTO open_attempt (call_id, number, due_at, fire_at, trunk, caller_id, sip_call_id) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_ARMED_ROW: Final = attrgetter("call", "number", "due_at", "fire_at", "trunk", "caller_id", "sip_call_id")
+_KEEP_ENDED: Final = """
+INSERT INTO ended_attempt (call_id, number, due_at, fire_at, dialed_at, ringing_at, answered_at, invites, trunk, caller_id,
+                           sip_call_id, ended_at, disposition, reason, sip_status, q850_cause, ended_by, rtp)
+SELECT call_id, number, due_at, fire_at, dialed_at, ringing_at, answered_at, invites, trunk, caller_id, sip_call_id,
+       ?, ?, ?, ?, ?, ?, ?
+FROM open_attempt WHERE call_id = ? AND number = ?
+"""
+_RECALL: Final = """
+UPDATE call SET next_at = ?
+WHERE id = ? AND finished_at IS NULL AND NOT EXISTS (SELECT 1 FROM open_attempt WHERE call_id = call.id)
+"""
+_SNOOZE: Final = """
+UPDATE call SET next_at = ?, reason = ?
+WHERE id = ? AND finished_at IS NULL AND NOT EXISTS (SELECT 1 FROM open_attempt WHERE call_id = call.id)
+"""
+_FINISH: Final = """
+UPDATE call SET disposition = ?, reason = ?, finished_at = ?, next_at = NULL
+WHERE id = ? AND finished_at IS NULL AND NOT EXISTS (SELECT 1 FROM open_attempt WHERE call_id = call.id)
+"""
 # The timer's key begins with the due time, which the call's row knows.
 _DROP_TIMER: Final = "DELETE FROM timer WHERE call_id = ? AND due_at = (SELECT next_at FROM call WHERE id = ?)"
 _PUT_TIMER: Final = "INSERT INTO timer (due_at, call_id) VALUES (?, ?)"
 
 _WRITE: Final[dict[type, Callable[[Batch, Any], None]]] = {
-    AttemptArmed: Batch._armed,
     AttemptRetried: Batch._retried,
     AttemptDialed: Batch._dialed,
     AttemptRinging: Batch._ringing,

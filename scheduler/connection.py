@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 else:
     import pysqlite3 as sqlite3
 
-__all__ = ["OLDEST_SQLITE", "connect", "disk_errors", "sqlite3", "transaction"]
+__all__ = ["OLDEST_SQLITE", "connect", "disk_errors", "refusal_of", "sqlite3", "transaction"]
 
 OLDEST_SQLITE = (3, 51, 3)
 
@@ -110,9 +110,15 @@ def disk_errors() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        # Absent on errors that pysqlite3 raises itself (a closed connection, a wrong thread): those are our misuse.
-        code: int | None = getattr(error, "sqlite_errorcode", None)
-        refusal = None if code is None else _REFUSALS.get(code & 0xFF)
+        refusal = refusal_of(error)
         if refusal is None:
             raise
-        raise StoreUnavailable(f"{refusal} ({error})") from error
+        raise refusal from error
+
+
+def refusal_of(error: BaseException) -> StoreUnavailable | None:
+    """What an exception says about disk, lock and file; None: it says something else."""
+    # The code is absent on errors that pysqlite3 raises itself (a closed connection, a wrong thread): those are our misuse.
+    code: int | None = getattr(error, "sqlite_errorcode", None) if isinstance(error, sqlite3.Error) else None
+    word = None if code is None else _REFUSALS.get(code & 0xFF)
+    return None if word is None else StoreUnavailable(f"{word} ({error})")

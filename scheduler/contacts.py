@@ -83,7 +83,7 @@ class Contacts:
             # What was posted since the long read, which did not hold the write lock.
             calls += _calls_to(connection, account_id, phone, newest)
             connection.executemany("UPDATE call SET phone = '', contact = '{}' WHERE id = ?", calls)
-            connection.executemany("UPDATE attempt SET dialog = NULL WHERE call_id = ?", calls)
+            connection.executemany("UPDATE open_attempt SET dialog = NULL WHERE call_id = ?", calls)
             made = _recordings_of(connection, calls)
             connection.executemany("DELETE FROM step WHERE call_id = ?", calls)
             connection.executemany("UPDATE intake_change SET fields = '{}' WHERE call_id = ?", calls)

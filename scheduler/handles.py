@@ -55,7 +55,7 @@ _CALL: Final = """
 SELECT owner.account_id,
        CASE WHEN call.finished_at IS NOT NULL THEN call.disposition
             WHEN owner.status = 'cancelled' AND NOT EXISTS (
-                SELECT 1 FROM attempt WHERE call_id = call.id AND ended_at IS NULL) THEN 'cancelled' END
+                SELECT 1 FROM open_attempt WHERE call_id = call.id) THEN 'cancelled' END
 FROM call JOIN (SELECT account_id, status, first_call, size FROM campaign
                 WHERE first_call <= :call AND status <> 'loading' ORDER BY first_call DESC LIMIT 1) AS owner
 WHERE call.id = :call AND call.id < owner.first_call + owner.size"""

@@ -58,7 +58,16 @@ def m005_limits(db: Database) -> None:
     )
 
 
-VERSION = 5
+@_migrations()
+def m006_attempts(db: Database) -> None:
+    """Attempts under way in a table of their own, and campaigns whose counts are of those that are over.
+
+    Copies all attempts: about a second for each million.
+    """
+    db.executescript(files("scheduler").joinpath("attempts.sql").read_text(encoding="utf-8"))
+
+
+VERSION = 6
 
 
 class DatabaseTooNew(Exception):
@@ -77,6 +86,8 @@ def migrate(path: str | Path) -> list[str]:
     connection = connect(path, create=True)
     try:
         _refuse_newer(connection, path)
+        # A table that is made anew is dropped under the feet of those that refer to it.
+        connection.execute("PRAGMA foreign_keys = OFF")
         with transaction(connection):
             # sqlite-utils nests by savepoints inside our transaction: two programs that migrate at once take turns.
             db = Database(connection, recursive_triggers=False, execute_plugins=False)
@@ -123,26 +134,33 @@ def check(path: str | Path) -> list[str]:
 
 
 def examine(connection: sqlite3.Connection) -> list[str]:
-    """As `check`, for an open database of any version. Raises `StoreUnavailable` where it cannot be read at all."""
+    """As `check`, for an open database of any version; counts are examined in this program's. Raises `StoreUnavailable` where it cannot be read at all."""
     with disk_errors():
         faults = [f"integrity: {line}" for (line,) in connection.execute("PRAGMA integrity_check") if line != "ok"]
         faults += [
             f"foreign key: {table} row {row} points to no {parent}"
             for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check")
         ]
-        faults += [
-            f"campaign {uuid}: {live} calls are counted live, {found} attempts are open"
-            for uuid, live, found in connection.execute(_LIVE_COUNTS)
-        ]
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == VERSION:
+            faults += [
+                f"campaign {uuid}: {finished} calls are counted finished, {found} are, {told} have a disposition,"
+                f" {live} attempts are open, of {size} calls"
+                for uuid, finished, found, told, live, size in connection.execute(_COUNTS)
+            ]
     return faults
 
 
-_LIVE_COUNTS = """
-SELECT uuid, live, found FROM (
-    SELECT uuid, live, (SELECT count(*) FROM attempt WHERE ended_at IS NULL
-                        AND call_id BETWEEN first_call AND first_call + size - 1) AS found
-    FROM campaign)
-WHERE live <> found
+# The pending calls of a cancelled campaign were finished without their rows being touched.
+_COUNTS = """
+SELECT uuid, finished, found, told, live, size FROM (
+    SELECT uuid, status, finished, live, size,
+           (SELECT count(*) FROM call WHERE id BETWEEN first_call AND first_call + size - 1 AND finished_at IS NOT NULL)
+           AS found,
+           (SELECT coalesce(sum(calls), 0) FROM outcome WHERE campaign_id = campaign_now.id) AS told
+    FROM campaign_now WHERE status <> 'loading')
+WHERE told <> finished OR live + finished > size
+   OR CASE status WHEN 'cancelled' THEN live + finished <> size OR found > finished ELSE found <> finished END
 """
 
 

@@ -8,13 +8,12 @@ hundred thousand calls one by one in an acceptance or a cancellation: a row of `
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from dialer.core.changes import (
     AttemptAnswered,
-    AttemptArmed,
     AttemptDialed,
     AttemptEnded,
     AttemptRetried,
@@ -96,16 +95,19 @@ class Recording:
         self.over: set[CallId] = set()
         self.wrote = False
 
-    def add(self, change: Change) -> None:
-        """Take note of a change about a call."""
+    def add(self, changes: Iterable[Change]) -> None:
+        """Take note of changes, none of which is written yet, while all before them are."""
+        for change in changes:
+            self._add(change)
+
+    def _add(self, change: Change) -> None:
         match change:
-            case AttemptArmed() | AttemptRetried():
+            case AttemptRetried():
                 before = self._of(change.call, change.number)
                 sequence = None if before is None else before.sequence
                 self.told[change.call] = _Told(
                     change.number, change.trunk, change.caller_id, change.sip_call_id, sequence
                 )
-                self.over.discard(change.call)
             case AttemptDialed() | AttemptRinging() | AttemptAnswered():
                 detail = self._attempt(change.call, change.number).detail()
                 self._entries.append(_Entry(change.campaign, change.call, _STAGES[type(change)], change.at, detail))
@@ -287,7 +289,7 @@ SELECT result FROM step WHERE call_id = ? AND number = ? AND result IS NOT NULL 
 _COUNT: Final = "UPDATE call SET events = ? WHERE id = ?"
 _ATTEMPT: Final = "SELECT trunk, caller_id, sip_call_id FROM attempt WHERE call_id = ? AND number = ?"
 _CAMPAIGN: Final = """
-SELECT events, launch_at, size, live, finished, total_contacts FROM campaign WHERE id = ? AND single = 0"""
+SELECT events, launch_at, size, live, finished, total_contacts FROM campaign_now WHERE id = ? AND single = 0"""
 # A first attempt's due time is computed, as everywhere.
 _SCHEDULED: Final = """
 INSERT INTO event (campaign_id, call_id, sequence, type, at, recorded_at, detail)

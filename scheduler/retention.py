@@ -83,7 +83,8 @@ def _remove_slice(connection: sqlite3.Connection, leaving: list[_Leaving], done:
     stop = min(campaign.next_call + _SLICE, campaign.end)
     slice_ = (campaign.next_call, stop)
     connection.execute(_DELETE_TIMERS, slice_)
-    connection.execute("DELETE FROM attempt WHERE call_id >= ? AND call_id < ?", slice_)
+    connection.execute("DELETE FROM step WHERE call_id >= ? AND call_id < ?", slice_)
+    connection.execute("DELETE FROM ended_attempt WHERE call_id >= ? AND call_id < ?", slice_)
     done.calls += connection.execute("DELETE FROM call WHERE id >= ? AND id < ?", slice_).rowcount
     campaign.next_call = stop
     if stop == campaign.end:
@@ -94,7 +95,7 @@ def _remove_slice(connection: sqlite3.Connection, leaving: list[_Leaving], done:
 
 
 _ENDED: Final = """
-SELECT id, first_call, first_call + size FROM campaign
+SELECT id, first_call, first_call + size FROM campaign_now
 WHERE status IN ('completed', 'cancelled') AND ended_at < ? AND live = 0
   AND id < (SELECT max(id) FROM campaign)
   AND id NOT IN (SELECT campaign_id FROM intake)

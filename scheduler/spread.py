@@ -51,7 +51,7 @@ INSERT INTO event (campaign_id, call_id, sequence, type, at, recorded_at, detail
 SELECT :campaign, id, events + 1, 'call.finished', :at, :now,
        json_object('disposition', 'cancelled', 'reason', 'cancelled')
 FROM call WHERE id >= :from AND id < :to AND finished_at IS NULL
-AND NOT EXISTS (SELECT 1 FROM attempt WHERE call_id = call.id AND ended_at IS NULL) ORDER BY id"""
+AND NOT EXISTS (SELECT 1 FROM open_attempt WHERE call_id = call.id) ORDER BY id"""
 _COUNT_CANCELLED: Final = """
 UPDATE call SET events = events + 1 WHERE id >= :from AND id < :to AND finished_at IS NULL
-AND NOT EXISTS (SELECT 1 FROM attempt WHERE call_id = call.id AND ended_at IS NULL)"""
+AND NOT EXISTS (SELECT 1 FROM open_attempt WHERE call_id = call.id)"""

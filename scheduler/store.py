@@ -24,6 +24,7 @@ from scheduler.connection import connect, disk_errors, sqlite3
 from scheduler.ids import PublicIds
 from scheduler.migrations import require_current
 from scheduler.outbox import Outbox
+from scheduler.progress import Progress
 from scheduler.timers import Timers
 from scheduler.write_turn import Flag, WriteTurn
 
@@ -56,6 +57,7 @@ class SqliteStore:
         except BaseException:
             self._connection.close()
             raise
+        self._known: dict[CampaignId, Progress] = {}
         self._timers = Timers(self._connection)
         self._outbox = Outbox(self._connection)
         self._on_events = on_events
@@ -73,22 +75,22 @@ class SqliteStore:
         completed too soon). Either way nothing is stored.
         """
         stale = self._timers.stale[:_STALE_AT_ONCE]
-        with self._turn.transaction(durable=True):
-            recording = self._outbox.recording() if changes else None
-            batch = Batch(self._connection, recording)
+        # Where this fails, nothing is known any more but what is on disk.
+        known, self._known = self._known, {}
+        with self._turn.transaction(durable=True) as cursor:
+            batch = Batch(cursor, self._outbox, known)
             try:
-                for change in changes:
-                    batch.add(change)
-                batch.finish()
+                batch.write(changes)
             except sqlite3.IntegrityError as error:
                 raise ValueError(f"the changes contradict what is stored: {error}") from error
             if stale:
-                self._connection.executemany("DELETE FROM timer WHERE due_at = ? AND call_id = ?", stale)
+                cursor.executemany("DELETE FROM timer WHERE due_at = ? AND call_id = ?", stale)
             if not changes:
-                self._connection.execute(_PROVE)
+                cursor.execute(_PROVE)
+        self._known = known
         del self._timers.stale[: len(stale)]
-        self._follow(changes, batch)
-        if recording is not None and self._outbox.committed(recording):
+        self._follow(batch)
+        if batch.recording is not None and self._outbox.committed(batch.recording):
             self._on_events()
 
     def call(self, call: CallId) -> CallRecord:
@@ -99,16 +101,16 @@ class SqliteStore:
         row = self._one(_CALL, call)
         if row is None:
             raise KeyError(call)
-        phone, contact, attempts, is_open, first_dialed_at, listed, over = row
+        phone, contact, attempts, first_dialed_at, listed, over = row
         return CallRecord(
             id=call,
             uuid=self._ids.call_uuid(call),
             phone=phone,
             contact=json.loads(contact),
-            attempts=attempts - is_open,
+            attempts=attempts,
             first_dialed_at=first_dialed_at,
             suppressed=phone == "" or bool(listed),
-            finished=bool(over) and not is_open,
+            finished=bool(over),
         )
 
     def active_campaigns(self) -> list[StoredCampaign]:
@@ -146,29 +148,38 @@ class SqliteStore:
         return self._timers.due(until)
 
     def clock_stepped(self, step_ms: int, before: WallMs) -> None:
-        """Move timers, recall anchors and the slots of launched campaigns by `step_ms`, in one transaction.
+        """Move timers, attempts under way, recall anchors and the slots of launched campaigns, in one transaction.
 
         Takes about 2 s for a million timers; the clock is not set often. Raises `StoreUnavailable`.
         """
-        with self._turn.transaction(durable=True):
+        with self._turn.transaction(durable=True) as cursor:
             for sql in _CLOCK_STEP:
-                self._connection.execute(sql, {"step": step_ms, "before": before})
+                cursor.execute(sql, {"step": step_ms, "before": before})
+        self._known.clear()
         self._timers.shift(step_ms)
 
     def next_timer(self) -> WallMs | None:
         """When to ask for due timers again; None when no timer is stored."""
         return self._timers.next_due()
 
-    def _follow(self, changes: Sequence[Change], batch: Batch) -> None:
-        """Bring the timers' near level to what was just committed."""
-        for change in changes:
-            if isinstance(change, RecallScheduled | CallSnoozed):
-                self._timers.put(change.due_at, change.call)
-            elif isinstance(change, AttemptArmed | CallFinished):
-                self._timers.drop(change.call)
-            elif isinstance(change, CampaignMoved) and change.status is CampaignStatus.CANCELLED:
-                progress = batch.campaigns[change.campaign]
-                self._timers.drop_range(progress.first_call, progress.size)
+    def _follow(self, batch: Batch) -> None:
+        """Bring what is in memory to what was just committed: the campaigns, and the timers' near level."""
+        for campaign, progress in batch.campaigns.items():
+            if progress.over:
+                self._known.pop(campaign, None)
+            else:
+                self._known[campaign] = progress
+        for change in batch.timed:
+            match change:
+                case RecallScheduled() | CallSnoozed():
+                    self._timers.put(change.due_at, change.call)
+                case AttemptArmed() | CallFinished():
+                    self._timers.drop(change.call)
+                case CampaignMoved(status=CampaignStatus.CANCELLED):
+                    progress = batch.campaigns[change.campaign]
+                    self._timers.drop_range(progress.first_call, progress.size)
+                case _:
+                    pass
 
     def _one(self, sql: str, key: int) -> tuple[Any, ...] | None:
         with disk_errors():
@@ -206,40 +217,42 @@ INSERT INTO meta (key, value) VALUES ('proofs', 1) ON CONFLICT (key) DO UPDATE S
 _CAMPAIGN: Final = """
 SELECT id, account_id, launch_at + clock_shift_ms, stagger_ms, first_call, size, recall, scheduled, playbook,
        status, cursor, finished, live, last_first_attempt_at, expires_at, zones, token_id
-FROM campaign"""
+FROM campaign_now"""
 # The first condition is word for word that of the index campaign_active: SQLite uses a partial index only then.
 _ACTIVE: Final = """
 WHERE id IN (
     SELECT id FROM campaign WHERE status IN ('loading', 'scheduled', 'running', 'paused') AND status <> 'loading'
     UNION
-    SELECT (SELECT id FROM campaign WHERE first_call <= call_id ORDER BY first_call DESC LIMIT 1)
-    FROM attempt INDEXED BY attempt_open WHERE ended_at IS NULL)
+    SELECT (SELECT id FROM campaign WHERE first_call <= call_id ORDER BY first_call DESC LIMIT 1) FROM open_attempt)
 ORDER BY id"""
 # A pending call of a cancelled campaign is finished although its row was not touched.
 _CALL: Final = """
-SELECT call.phone, call.contact, call.attempts,
-       EXISTS (SELECT 1 FROM attempt WHERE call_id = call.id AND ended_at IS NULL),
-       call.first_dialed_at,
+SELECT call.phone, call.contact, call.attempts, call.first_dialed_at,
        EXISTS (SELECT 1 FROM do_not_call AS listed
                WHERE listed.phone = call.phone AND listed.account_id IN (0, campaign.account_id)),
-       call.finished_at IS NOT NULL OR campaign.status = 'cancelled'
+       call.finished_at IS NOT NULL OR (campaign.status = 'cancelled'
+                                        AND NOT EXISTS (SELECT 1 FROM open_attempt WHERE call_id = call.id))
 FROM call JOIN campaign ON campaign.id =
     (SELECT id FROM campaign WHERE first_call <= call.id ORDER BY first_call DESC LIMIT 1)
 WHERE call.id = ? AND campaign.status <> 'loading'"""
 _OPEN: Final = """
-SELECT withdrawn, call_id, number, due_at, fire_at, dialed_at, answered_at, trunk, coalesce(dialog, '')
-FROM attempt INDEXED BY attempt_open WHERE ended_at IS NULL ORDER BY call_id"""
-# The first term is the index campaign_active again. Anchors are moved only where another attempt may count from them.
+SELECT withdrawn, call_id, number, due_at, coalesce(retry_at, fire_at), dialed_at, answered_at, trunk, coalesce(dialog, '')
+FROM open_attempt ORDER BY call_id"""
+# The first term is the index campaign_active again. Anchors are moved only where another attempt may count from them. All
+# that is known of an attempt under way is told by the clock as it is now, as its end will be.
 _CLOCK_STEP: Final = (
     """
     UPDATE campaign SET clock_shift_ms = clock_shift_ms + :step
     WHERE status IN ('loading', 'scheduled', 'running', 'paused') AND launch_at + clock_shift_ms <= :before""",
     """
-    UPDATE campaign SET last_first_attempt_at = last_first_attempt_at + :step
-    WHERE status IN ('loading', 'scheduled', 'running', 'paused') AND last_first_attempt_at IS NOT NULL""",
+    UPDATE campaign SET settled_first_at = settled_first_at + :step
+    WHERE status IN ('loading', 'scheduled', 'running', 'paused') AND settled_first_at IS NOT NULL""",
     """
     UPDATE call SET first_dialed_at = first_dialed_at + :step
-    WHERE id IN (SELECT call_id FROM timer UNION ALL SELECT call_id FROM attempt WHERE ended_at IS NULL)""",
+    WHERE id IN (SELECT call_id FROM timer UNION ALL SELECT call_id FROM open_attempt)""",
+    """
+    UPDATE open_attempt SET due_at = due_at + :step, fire_at = fire_at + :step, retry_at = retry_at + :step,
+        dialed_at = dialed_at + :step, ringing_at = ringing_at + :step, answered_at = answered_at + :step""",
     "UPDATE call SET next_at = next_at + :step WHERE id IN (SELECT call_id FROM timer)",
     "UPDATE timer SET due_at = due_at + :step",
 )

@@ -244,18 +244,18 @@ def _minutes(recall: str) -> list[int | float]:
 _CAMPAIGNS: Final = """
 SELECT campaign.*, playbook.uuid AS playbook_uuid, campaign.playbook ->> 'name' AS playbook_name,
        campaign.playbook ->> 'ring_timeout_seconds' AS ring_seconds
-FROM campaign JOIN playbook ON playbook.id = campaign.playbook_id
+FROM campaign_now AS campaign JOIN playbook ON playbook.id = campaign.playbook_id
 WHERE campaign.account_id = ? AND single = 0 AND status <> 'loading'
 AND (? IS NULL OR campaign.id < ?) AND (? IS NULL OR status = ?) ORDER BY campaign.id DESC LIMIT ?"""
 _CAMPAIGN: Final = """
 SELECT campaign.*, playbook.uuid AS playbook_uuid, campaign.playbook ->> 'name' AS playbook_name,
        campaign.playbook ->> 'ring_timeout_seconds' AS ring_seconds
-FROM campaign JOIN playbook ON playbook.id = campaign.playbook_id
+FROM campaign_now AS campaign JOIN playbook ON playbook.id = campaign.playbook_id
 WHERE campaign.uuid = ? AND campaign.account_id = ? AND single = 0 AND status <> 'loading'"""
 _CAMPAIGN_OF_CALL: Final = """
 SELECT campaign.*, playbook.uuid AS playbook_uuid, campaign.playbook ->> 'name' AS playbook_name,
        campaign.playbook ->> 'ring_timeout_seconds' AS ring_seconds
-FROM campaign JOIN playbook ON playbook.id = campaign.playbook_id
+FROM campaign_now AS campaign JOIN playbook ON playbook.id = campaign.playbook_id
 WHERE campaign.id = (SELECT id FROM campaign WHERE first_call <= ? ORDER BY first_call DESC LIMIT 1)
 AND campaign.account_id = ? AND status <> 'loading' AND ? < first_call + size"""
 _OUTCOMES: Final = "SELECT disposition, calls FROM outcome WHERE campaign_id = ? ORDER BY disposition"
@@ -273,16 +273,16 @@ SELECT * FROM (
            AS disposition
     FROM (
         SELECT *, CASE WHEN finished_at IS NOT NULL THEN 'finished'
-                       WHEN EXISTS (SELECT 1 FROM attempt WHERE call_id = call.id AND ended_at IS NULL) THEN 'live'
+                       WHEN EXISTS (SELECT 1 FROM open_attempt WHERE call_id = call.id) THEN 'live'
                        WHEN :cancelled THEN 'finished'
                        ELSE 'scheduled' END AS state
         FROM call WHERE id >= :from AND id < :to))
 WHERE (:state IS NULL OR state = :state) AND (:disposition IS NULL OR disposition = :disposition)
 ORDER BY id LIMIT :limit"""
-# Live calls are few: they come from the index of open attempts, whatever the campaign's size.
+# Live calls are few: they come from their open attempts, whatever the campaign's size.
 _CALLS_LIVE: Final = """
 SELECT id, phone, contact, next_at, 'live' AS state, call.disposition
-FROM attempt INDEXED BY attempt_open JOIN call ON call.id = call_id
-WHERE ended_at IS NULL AND call_id >= :from AND call_id < :to
+FROM open_attempt JOIN call ON call.id = call_id
+WHERE call_id >= :from AND call_id < :to
 AND (:disposition IS NULL OR call.disposition = :disposition)
 ORDER BY call_id LIMIT :limit"""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from scheduler.connection import disk_errors, sqlite3
+from scheduler.connection import disk_errors, refusal_of, sqlite3
 
 _LOOK_AGAIN_S = 0.0002
 _SQLITE_BUSY = 5
@@ -44,6 +44,8 @@ class WriteTurn:
         only_for_parent: bool = False,
     ) -> None:
         self._connection = connection
+        # One for all: making a cursor costs as much as a small statement.
+        self._cursor = connection.cursor()
         self._ahead = ahead
         self._own = own
         self._patience_s = patience_s
@@ -54,40 +56,44 @@ class WriteTurn:
             connection.execute("PRAGMA busy_timeout = 0")
 
     @contextmanager
-    def transaction(self, *, durable: bool) -> Iterator[None]:
-        """One transaction, nothing stored when the block raises. `durable`: on disk, with all before it, when it ends.
+    def transaction(self, *, durable: bool) -> Iterator[sqlite3.Cursor]:
+        """One transaction, nothing stored when the block raises; its cursor is for the block's statements.
+
+        `durable`: on disk, with all before it, when it ends.
 
         Without it a power failure may take the transaction back, but kill -9 may not: the WAL is written, not synced (its
         next fsync covers it). Raises `StoreUnavailable` as `scheduler.connection.disk_errors` does.
         """
-        with disk_errors():
-            if durable is not self._durable:
-                self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-                self._durable = durable
+        # One level of with, and no more: at a commit for each call, another one costs a hundredth of the rate.
+        try:
+            self._begin(durable)
+            yield self._cursor
+            self._cursor.execute("COMMIT")
+        except BaseException as error:
+            # SQLite rolls some failed transactions back by itself (full disk, I/O error) and leaves others open.
+            if self._connection.in_transaction:
+                with disk_errors():
+                    self._cursor.execute("ROLLBACK")
+            if (refusal := refusal_of(error)) is not None:
+                raise refusal from error
+            raise
+        finally:
             if self._own is not None:
-                self._own.value = 1
-            try:
-                self._begin()
-                try:
-                    yield
-                    self._connection.execute("COMMIT")
-                except BaseException:
-                    # SQLite rolls some failed transactions back by itself (full disk, I/O error) and leaves others open.
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
-                    raise
-            finally:
-                if self._own is not None:
-                    self._own.value = 0
+                self._own.value = 0
 
-    def _begin(self) -> None:
+    def _begin(self, durable: bool) -> None:
+        if durable is not self._durable:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
+        if self._own is not None:
+            self._own.value = 1
         deadline = time.monotonic() + self._patience_s
         while True:
             if self._parent is not None and os.getppid() != self._parent:
                 raise Orphaned
             if not any(flag.value for flag in self._ahead):
                 try:
-                    self._connection.execute("BEGIN IMMEDIATE")
+                    self._cursor.execute("BEGIN IMMEDIATE")
                 except sqlite3.OperationalError as error:
                     if error.sqlite_errorcode & 0xFF != _SQLITE_BUSY or time.monotonic() > deadline:
                         raise

@@ -166,7 +166,7 @@ def test_a_transaction_that_fails_tells_nothing_and_the_same_again_tells_it_once
         world.apply(dial(c), end(c), finish(c))
     world.sqlite.store._connection.execute("PRAGMA query_only = OFF")
     assert world.told() == []
-    with pytest.raises(ValueError, match="finished already"):
+    with pytest.raises(ValueError, match="final state"):
         world.apply(dial(c), end(c), finish(c), finish(c))
     assert world.told() == []
     world.apply(dial(c), end(c), finish(c))

@@ -243,6 +243,36 @@ def test_a_finished_call_is_never_armed_again(world: World) -> None:
     refused(world, c, finish(c))
 
 
+def test_a_call_with_an_open_attempt_is_neither_put_off_nor_finished(world: World) -> None:
+    c = world.add_campaign(size=2, launch_at=T0)
+    world.store.apply([arm(c)])
+    refused(world, c, recall(c))
+    refused(world, c, snooze(c))
+    refused(world, c, finish(c))
+
+
+def test_after_a_refusal_the_store_knows_only_what_it_knew_before(world: World) -> None:
+    c = world.add_campaign(size=4, launch_at=T0)
+    world.store.apply([arm(c)])
+    refused(world, c, arm(c, 1, at=T0 + 500), end(c), finish(c), end(c))
+    world.store.apply([arm(c, 1, at=T0 + 200), end(c), finish(c)])
+    assert world.counts(c.id) == Counts(2, 1, 1, 2, {"busy": 1})
+    world.reopen()
+    stored = world.store.campaign(c.id)
+    assert (stored.cursor, stored.live, stored.finished, stored.last_first_attempt_at) == (2, 1, 1, T0 + 200)
+
+
+def test_a_technical_retry_is_no_first_attempt(world: World) -> None:
+    c = world.add_campaign(size=2, launch_at=T0)
+    world.store.apply([arm(c)])
+    world.store.apply([AttemptRetried(call_of(c), 1, WallMs(T0 + 5_000), "backup", "", "again@dialer", "503")])
+    world.reopen()
+    assert world.store.campaign(c.id).last_first_attempt_at == T0
+    world.store.apply([end(c), recall(c)])
+    world.reopen()
+    assert world.store.campaign(c.id).last_first_attempt_at == T0
+
+
 def test_an_attempt_ends_once(world: World) -> None:
     c = world.add_campaign(size=2, launch_at=T0)
     world.store.apply([arm(c), arm(c, 1), end(c), recall(c)])
@@ -482,6 +512,8 @@ def test_a_clock_that_was_set_moves_timers_anchors_and_launched_slots(world: Wor
     assert world.store.call(call_of(launched, 1)).first_dialed_at == T0 + 7 + step
     assert world.store.campaign(launched.id).campaign.launch_at == T0 + step
     assert world.store.campaign(launched.id).last_first_attempt_at == T0 + step
+    (opened,) = world.store.open_attempts()
+    assert (opened.due_at, opened.fire_at, opened.dialed_at) == (T0 + step, T0 + step, T0 + 7 + step)
     assert world.store.campaign(ahead.id).campaign.launch_at == T0 + 10 * MINUTE
     # A timer that was given is still one that was given; it is used up by its attempt at the new time.
     assert list(world.store.due_timers(WallMs(T0 + 2 * MINUTE + step))) == []

@@ -218,6 +218,8 @@ class FakeStore:
                 row.first_dialed_at = WallMs(row.first_dialed_at + step_ms)
             if row.next_at is not None:
                 row.next_at = WallMs(row.next_at + step_ms)
+            if row.open is not None:
+                row.open.record = _moved(row.open.record, step_ms)
         self._given = {(WallMs(due + step_ms), call) for due, call in self._given}
 
     def next_timer(self) -> WallMs | None:
@@ -265,9 +267,11 @@ class FakeStore:
                 )
                 row.attempts.append(FakeAttempt(opened))
             case RecallScheduled() | CallSnoozed():
+                _demand(row.open is None, change)
                 self._claim(change, 1)
                 row.next_at = change.due_at
             case CallFinished():
+                _demand(row.open is None, change)
                 row.finished, row.next_at = change.disposition, None
             case _:
                 self._of_attempt(change, row)
@@ -335,6 +339,11 @@ class FakeStore:
             if isinstance(change, AttemptEnded):
                 row = self.calls[change.call]
                 _demand(row.finished is not None or row.next_at is not None or row.open is not None, change)
+
+
+def _moved(opened: OpenAttempt, step_ms: int) -> OpenAttempt:
+    times = {name: getattr(opened, name) for name in ("due_at", "fire_at", "dialed_at", "answered_at")}
+    return replace(opened, **{name: WallMs(at + step_ms) for name, at in times.items() if at is not None})
 
 
 def _demand(holds: bool, change: Change) -> None:

@@ -107,7 +107,7 @@ class SqliteWorld:
 
     def counts(self, campaign: CampaignId) -> Counts:
         size, live, finished, attempts = self.connection.execute(
-            "SELECT size, live, finished, attempts FROM campaign WHERE id = ?", (campaign,)
+            "SELECT size, live, finished, attempts FROM campaign_now WHERE id = ?", (campaign,)
         ).fetchone()
         outcomes = dict(
             self.connection.execute("SELECT disposition, calls FROM outcome WHERE campaign_id = ?", (campaign,))

@@ -186,7 +186,7 @@ def test_erasing_a_contact_leaves_nothing_of_the_person_in_any_call(
     assert only(contacts, account=2)["first_name"] == "Ana"
     rows = world.connection.execute("SELECT id FROM call WHERE phone = ?", (PHONE,)).fetchall()
     assert rows == [(theirs.first_call,)]
-    dialogs = world.connection.execute("SELECT dialog FROM attempt ORDER BY call_id").fetchall()
+    dialogs = world.connection.execute("SELECT dialog FROM open_attempt ORDER BY call_id").fetchall()
     assert dialogs == [(f"sip:{PHONE}@pbx",), (None,)]
     pending = world.store.call(again.first_call)
     assert (pending.phone, pending.suppressed) == ("", True)
