@@ -134,7 +134,10 @@ def check(path: str | Path) -> list[str]:
 
 
 def examine(connection: sqlite3.Connection) -> list[str]:
-    """As `check`, for an open database of any version; counts are examined in this program's. Raises `StoreUnavailable` where it cannot be read at all."""
+    """As `check`, for an open database of any version (counts are examined in this program's only).
+
+    Raises `StoreUnavailable` where it cannot be read at all.
+    """
     with disk_errors():
         faults = [f"integrity: {line}" for (line,) in connection.execute("PRAGMA integrity_check") if line != "ok"]
         faults += [

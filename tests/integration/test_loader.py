@@ -62,8 +62,10 @@ def test_an_accepted_campaign_is_running_with_its_calls_and_contacts(world: Worl
             columns = (
                 "account_id, playbook_id, single, status, scheduled, stagger_ms, recall, size, total_contacts, cursor"
             )
-            assert world.rows(f"SELECT {columns} FROM campaign") == [(1, 1, 0, "running", 0, 250, "[30, 120]", 2, 2, 0)]
-            assert json.loads(world.one("SELECT playbook FROM campaign"))["name"] == "Renewal"
+            assert world.rows(f"SELECT {columns} FROM campaign_now") == [
+                (1, 1, 0, "running", 0, 250, "[30, 120]", 2, 2, 0)
+            ]
+            assert json.loads(world.one("SELECT playbook FROM campaign_now"))["name"] == "Renewal"
             assert world.rows("SELECT id, phone, contact, attempts, next_at FROM call ORDER BY id") == [
                 (first, phone(0), '{"first_name":"Ana 0"}', 0, None),
                 (first + 1, phone(1), '{"first_name":"Ana 1"}', 0, None),
