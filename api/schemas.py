@@ -8,6 +8,7 @@ from typing import Annotated, Any, Generic, Literal, NotRequired, TypeVar
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
+from dialer.core.amd import Answerer
 from dialer.core.breaker import TrunkState
 from dialer.core.contact import ContactFields
 from dialer.core.explain import Rule
@@ -173,9 +174,21 @@ class RecordingMade(TypedDict):
     ended_by: Literal["key", "silence", "max_seconds", "hangup"]
 
 
+class WhoAnswered(TypedDict):
+    """What answering machine detection found. `after_ms` counts from the answer; `beep` where a machine's tone was awaited."""
+
+    decision: Answerer
+    after_ms: Count
+    reason: str
+    beep: NotRequired[Literal["tone", "silence", "none"]]
+    beep_after_ms: NotRequired[Count]
+    beep_reason: NotRequired[str]
+
+
 class CallResult(TypedDict, total=False):
     """What the call came to beyond its disposition."""
 
+    amd: WhoAnswered
     gathered: dict[str, str]
     custom_fields: dict[str, str]
     recordings: list[RecordingMade]
@@ -186,7 +199,7 @@ class StepTaken(TypedDict):
     """A step of the playbook that an attempt took, with what is known of it."""
 
     attempt: int
-    step: Annotated[int, Field(description="Its place in the playbook, from 0.")]
+    step: Annotated[int, Field(description="Its place in the playbook, from 0; null: before the first.")] | None
     do: str
     at: Time
     ended_at: Time

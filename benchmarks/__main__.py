@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import claims, intake, lateness, peers, pending
+from benchmarks import amd, claims, intake, lateness, peers, pending
+from dialer.core.amd import Answerer
 from scheduler.connection import sqlite3
 
 _DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
@@ -95,12 +96,32 @@ def peers_table(small: bool) -> str:
     return table(head, rows)
 
 
+def amd_table(small: bool) -> str:
+    rows: list[Sequence[object]] = []
+    for (kind, line), found in amd.confusion(small).items():
+        answers = [found.answers[answerer] or "" for answerer in Answerer]
+        tones = f"{found.tones} of {found.tones_sent}" if found.tones_sent else ""
+        rows.append([kind, line, *answers, float(statistics.median(found.after_ms)), max(found.after_ms), tones])
+    head = (
+        "what answers|the line|human|machine|unknown|decided after, median ms|longest ms|tones found where they ended"
+    )
+    spent = amd.cost(small)
+    costs = [
+        [f"a call that nobody listens to, {spent.calls} at once", spent.unheard, ""],
+        ["a call that is listened to", spent.listening, spent.listening - spent.unheard],
+    ]
+    cost_table = table(["in the SIP worker", "CPU, ms a second", "by listening"], costs)
+    decided = f"The decision itself takes {spent.decision:.2g} ms of the main process, once a call."
+    return f"{table(head.split('|'), rows)}\n\n{cost_table}\n\n{decided}"
+
+
 TABLES: dict[str, Callable[[bool], str]] = {
     "lateness": lateness_table,
     "intake": intake_table,
     "claims": claims_table,
     "pending": pending_table,
     "peers": peers_table,
+    "amd": amd_table,
 }
 
 

@@ -107,7 +107,7 @@ def lab(
 
 @app.command("demo")
 def demo() -> None:
-    """See a whole campaign: scratch database, called party, server, 30 contacts, live progress, table of outcomes."""
+    """See a whole campaign: scratch database, called party, server, contacts of every kind, progress, table of outcomes."""
     from dialer import demo as demonstration
 
     raise typer.Exit(demonstration.run())

@@ -25,7 +25,7 @@ from dialer.demo_stage import LabThread, Server, write_greeting
 from dialer.follow import COLOURS, follow, view
 from sip.lab.behaviours import BEHAVIOURS, Behaviour, Plan
 
-CONTACTS = 30
+CONTACTS = 32
 # The called party lives four times as fast as people do.
 PACE = 0.25
 RECALL_MINUTES = [0.1, 0.2]
@@ -132,8 +132,8 @@ def run() -> int:
 def _stage(console: Console, folder: Path) -> Iterator[tuple[LabThread, Server]]:
     console.rule("[bold]dialer demo[/bold]")
     console.print(
-        "A campaign of 30 contacts, from the POST to the last hang-up: real SIP and RTP, and nothing leaves this machine. "
-        "It takes a little over a minute, because what a trunk refuses is tried again after 5, 15 and 45 seconds.\n"
+        f"A campaign of {CONTACTS} contacts, from the POST to the last hang-up: real SIP and RTP, and nothing leaves this "
+        "machine. It takes a little over a minute, because what a trunk refuses is tried again after 5, 15 and 45 seconds.\n"
     )
     media = folder / "media"
     media.mkdir()

@@ -7,10 +7,12 @@ from dialer.core.effects import (
     Dial,
     Effect,
     HangUp,
+    Listen,
     PlayAudio,
     Speak,
     StartRecording,
     StopAudio,
+    StopListening,
     StopRecording,
 )
 from dialer.core.events import LegEvent, PlayEnded
@@ -46,6 +48,10 @@ class Performer:
                 self._control.record(leg, token, name, max_seconds)
             case StopRecording(leg):
                 self._control.stop_recording(leg)
+            case Listen(leg):
+                self._control.listen_to(leg)
+            case StopListening(leg):
+                self._control.stop_listening(leg)
 
     def _beep(self, leg: LegId, token: int) -> None:
         if self._library is None:

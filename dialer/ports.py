@@ -87,6 +87,14 @@ class CallControl(Protocol):
         """End the leg's recording. Nothing where none goes on."""
         ...
 
+    def listen_to(self, leg: LegId) -> None:
+        """Tell, as `Heard`, every frame of what the callee says from now on; until `stop_listening` or the leg's end."""
+        ...
+
+    def stop_listening(self, leg: LegId) -> None:
+        """Tell it no more. Nothing where it is not told."""
+        ...
+
     def ask(self, trunk: str, ended: Callable[[str | None], None]) -> None:
         """Send the trunk an OPTIONS. `ended` is called once, later, on the event loop's thread.
 

@@ -211,6 +211,11 @@ class Endpoint:
         config.natConfig.contactRewriteUse = config.natConfig.viaRewriteUse = config.natConfig.sdpNatRewriteUse = 0
         return config
 
+    @property
+    def sink(self) -> pj.AudioMedia:
+        """Where audio goes that nobody hears."""
+        return self._stack.audDevManager().getPlaybackDevMedia()
+
     def account(self, trunk: str) -> tuple[Account, Target, SetTrunk]:
         """The trunk's account, where it leads, and the order that made it. Raises KeyError."""
         return self._accounts[trunk]

@@ -9,13 +9,12 @@ from typing import Final
 
 import pjsua2 as pj
 
-from dialer.core.events import EndedBy, LegEnded, LegEvent, LegRefused, NoReply, PlayEnded, RecordEnded
+from dialer.core.events import EndedBy, LegEnded, LegEvent, LegRefused, NoReply
 from dialer.core.model import LegId
 from sip.call import Leg, wall_ms
 from sip.endpoint import Endpoint
-from sip.media import Jukebox
-from sip.messages import Dial
-from sip.tape import Tapes
+from sip.leg_media import LegMedia
+from sip.messages import Dial, MediaOrder
 from sip.trunk import UnfitForSip, asserted_identity, dialed_number, from_uri, request_user
 
 log = logging.getLogger(__name__)
@@ -37,8 +36,7 @@ class Legs:
     def __init__(self, endpoint: Endpoint, media_directory: Path, report: Callable[[LegEvent], None]) -> None:
         self._endpoint = endpoint
         self._report = report
-        self._jukebox = Jukebox(media_directory)
-        self._tapes = Tapes(media_directory)
+        self._media = LegMedia(media_directory, endpoint.sink, report)
         self._legs: dict[LegId, Leg] = {}
         self._leaving: dict[LegId, Leg] = {}  # hung up by us, places still held
         self._noted: deque[Leg] = deque()
@@ -98,7 +96,7 @@ class Legs:
         found = self._legs.get(leg)
         if found is None or found.hung_up or found.end is not None:
             return
-        self._stop_media(leg, "the call was hung up")
+        self._media.leg_over(leg, "the call was hung up")
         found.hang_up()
         self._leaving[leg] = found
 
@@ -112,46 +110,9 @@ class Legs:
         found = self._legs.get(leg)
         return None if found is None or found.hung_up or found.end is not None else found
 
-    def play(self, leg: LegId, token: int, audio: str) -> None:
-        """Play a file to the callee; `PlayEnded(token)` follows, at once for a file that cannot be played."""
-        found = self._talking(leg)
-        if found is None:
-            self._report(PlayEnded(leg, token, complete=False, reason="the call is over", leg_over=True))
-            return
-        try:
-            cut_off = self._jukebox.play(found, token, audio)
-        except (OSError, ValueError) as fault:
-            self._report(PlayEnded(leg, token, complete=False, reason=str(fault)))
-            return
-        if cut_off is not None:
-            self._report(PlayEnded(leg, cut_off, complete=False, reason="cut off by the next audio"))
-
-    def stop_playing(self, leg: LegId) -> None:
-        """Stop what plays to the leg."""
-        token = self._jukebox.stop(leg)
-        if token is not None:
-            self._report(PlayEnded(leg, token, complete=False, reason="stopped"))
-
-    def record(self, leg: LegId, token: int, name: str, max_seconds: float) -> None:
-        """Record the callee; `RecordEnded(token)` follows, at once where that cannot be."""
-        found = self._talking(leg)
-        if found is None:
-            self._report(RecordEnded(leg, token, 0.0, "the call is over", leg_over=True))
-            return
-        try:
-            self._tapes.start(found, token, name, max_seconds)
-        except (OSError, ValueError) as fault:
-            self._report(RecordEnded(leg, token, 0.0, str(fault)))
-
-    def stop_recording(self, leg: LegId) -> None:
-        """End the leg's recording; `RecordEnded` follows when the file is whole."""
-        self._tapes.stop(leg)
-
-    def _stop_media(self, leg: LegId, reason: str) -> None:
-        self._tapes.stop(leg, leg_over=True)
-        token = self._jukebox.stop(leg)
-        if token is not None:
-            self._report(PlayEnded(leg, token, complete=False, reason=reason, leg_over=True))
+    def direct(self, order: MediaOrder) -> None:
+        """Play to a leg, record it, listen to it."""
+        self._media.obey(order, self._talking(order.leg))
 
     def settle(self) -> None:
         """Do what callbacks only noted: report and bury ended legs, connect media, refuse strangers."""
@@ -162,13 +123,9 @@ class Legs:
             if leg.end is not None:
                 self._bury(leg, leg.end)
             elif not leg.hung_up:
-                self._jukebox.media_changed(leg.leg)
-                self._tapes.media_changed(leg.leg)
-        for report in self._tapes.settle():
-            self._report(report)
-        for played, token in self._jukebox.take_ended():
-            self._report(PlayEnded(played, token, complete=True))
-        for dead in [leg for leg in self._dying if not self._tapes.is_closing(leg)]:
+                self._media.media_changed(leg)
+        self._media.settle()
+        for dead in [leg for leg in self._dying if not self._media.is_busy(leg)]:
             self._bury(self._legs[dead], self._dying.pop(dead))
         if self._unheard and time.monotonic() >= self._unheard[0][0]:
             self._tell_silence()
@@ -195,8 +152,8 @@ class Legs:
             self._next_sweep = now + (now - began) / SWEEP_SHARE
 
     def _bury(self, leg: Leg, end: LegEnded) -> None:
-        self._stop_media(leg.leg, "the call ended")
-        if self._tapes.is_closing(leg.leg):
+        self._media.leg_over(leg.leg, "the call ended")
+        if self._media.is_busy(leg.leg):
             self._dying.setdefault(leg.leg, end)  # its recording is told of first
             return
         self._report(end)

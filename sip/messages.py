@@ -124,6 +124,20 @@ class StopRecording:
 
 
 @dataclass(frozen=True, slots=True)
+class Listen:
+    """Tell what the callee of `leg` says, as `Heard`, from now on."""
+
+    leg: LegId
+
+
+@dataclass(frozen=True, slots=True)
+class StopListening:
+    """Tell it no more."""
+
+    leg: LegId
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """Asks for a `Pong` with the same number: a worker that is stopped or stuck does not send it."""
 
@@ -172,7 +186,9 @@ class Failed:
     reason: str
 
 
-Command = Begin | SetTrunk | Dial | HangUp | Play | StopPlaying | Record | StopRecording | Ping | Retire
+MediaOrder = Play | StopPlaying | Record | StopRecording | Listen | StopListening
+"""What is ordered of a leg's audio."""
+Command = Begin | SetTrunk | Dial | HangUp | MediaOrder | Ping | Retire
 Report = Pong | RegistrationChanged | TrunkFailed | Failed | LegEvent
 Message = Command | Report
 
@@ -271,7 +287,7 @@ def _record_reader(kind: type) -> _Reader:
 
 
 _KINDS: Final[tuple[type, ...]] = (
-    *(Begin, SetTrunk, Dial, HangUp, Play, StopPlaying, Record, StopRecording, Ping, Retire),
+    *(Begin, SetTrunk, Dial, HangUp, Play, StopPlaying, Record, StopRecording, Listen, StopListening, Ping, Retire),
     *(Pong, RegistrationChanged, TrunkFailed, Failed),
     *(InviteSent, NoReply, Rang, Answered, LegEnded, LegRefused, LegLost, PlayEnded, DigitPressed, Heard, RecordEnded),
 )

@@ -29,11 +29,13 @@ from sip.messages import (
     Command,
     Dial,
     HangUp,
+    Listen,
     Message,
     Play,
     Record,
     RegistrationChanged,
     SetTrunk,
+    StopListening,
     StopPlaying,
     StopRecording,
     TrunkFailed,
@@ -282,6 +284,14 @@ class WorkerPool:
     def stop_recording(self, leg: LegId) -> None:
         """See CallControl."""
         self._send(leg, StopRecording(leg))
+
+    def listen_to(self, leg: LegId) -> None:
+        """See CallControl."""
+        self._send(leg, Listen(leg))
+
+    def stop_listening(self, leg: LegId) -> None:
+        """See CallControl."""
+        self._send(leg, StopListening(leg))
 
     def _send(self, leg: LegId, order: Command) -> bool:
         """Give the order to the worker that carries the leg. Whether there is one."""

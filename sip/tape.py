@@ -10,7 +10,8 @@ from typing import Final
 
 import pjsua2 as pj
 
-from dialer.core.events import SILENT_DB, Heard, RecordEnded
+from dialer.core.events import Heard, RecordEnded
+from dialer.core.frames import SILENT_DB
 from dialer.core.model import LegId
 from sip.call import Leg, wall_ms
 from sip.g711 import decode

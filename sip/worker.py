@@ -31,15 +31,12 @@ from sip.messages import (
     Dial,
     Failed,
     HangUp,
+    MediaOrder,
     Ping,
-    Play,
     Pong,
-    Record,
     Report,
     Retire,
     SetTrunk,
-    StopPlaying,
-    StopRecording,
     TrunkFailed,
     decode,
     encode,
@@ -122,14 +119,6 @@ class Worker:
                 self._legs.dial(command)
             case HangUp(leg):
                 self._legs.hang_up(leg)
-            case Play(leg, token, audio):
-                self._legs.play(leg, token, audio)
-            case StopPlaying(leg):
-                self._legs.stop_playing(leg)
-            case Record(leg, token, name, max_seconds):
-                self._legs.record(leg, token, name, max_seconds)
-            case StopRecording(leg):
-                self._legs.stop_recording(leg)
             case Ping(number):
                 self._report(Pong(number, len(self._legs), self._legs.dialed, _resident_kb()))
             case SetTrunk():
@@ -140,6 +129,8 @@ class Worker:
                     self._report(TrunkFailed(command.trunk.name, reason))
             case Retire(hang_up):
                 self._leave(hang_up=hang_up)
+            case _ if isinstance(command, MediaOrder):
+                self._legs.direct(command)
 
     def _leave(self, *, hang_up: bool) -> None:
         self._legs.accepting = False

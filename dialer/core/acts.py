@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dialer.core.disposition import Why
 from dialer.core.effects import Effect
 from dialer.core.model import WallMs
 
@@ -41,7 +42,9 @@ class WriteFields:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The steps are over: hang up."""
+    """The steps are over: hang up, for this reason."""
+
+    why: Why = Why.STEPS_ENDED
 
 
 Act = Effect | Alarm | Note | WriteFields | Finish

@@ -183,8 +183,7 @@ class Attempts:
                     playbook = attempt.lane.campaign.playbook
                     self._set(Mono(now.mono + playbook.max_call_seconds), Timer.TALK, attempt, event.leg)
                     talk = self._talks[event.leg] = Talk(attempt, event.leg)
-                    if talk.begin(event.at, self._hands(attempt, now)):
-                        self.end(attempt, Event.STEPS_ENDED, Why.STEPS_ENDED, now)
+                    self._end_talk(attempt, talk.begin(event.at, self._hands(attempt, now)), now)
             case LegEnded():
                 self._ended(attempt, event, now)
             case LegRefused():
@@ -327,8 +326,11 @@ class Attempts:
         talk = None if attempt.leg is None else self._talks.get(attempt.leg)
         if talk is None or not (attempt.state is State.ANSWERED or isinstance(event, RecordEnded)):
             return
-        if talk.feed(event, now.wall, self._hands(attempt, now)):
-            self.end(attempt, Event.STEPS_ENDED, Why.STEPS_ENDED, now)
+        self._end_talk(attempt, talk.feed(event, now.wall, self._hands(attempt, now)), now)
+
+    def _end_talk(self, attempt: LiveAttempt, why: Why | None, now: Now) -> None:
+        if why is not None:
+            self.end(attempt, Event.STEPS_ENDED, why, now)
 
     def _leg_over(self, attempt: LiveAttempt, now: Now) -> None:
         """The leg has ended, and what was said on it."""

@@ -19,6 +19,7 @@ class Why(StrEnum):
     DRAIN = "the server was stopping"
     STEPS_ENDED = "the steps ended"
     MAX_CALL = "max_call_seconds reached"
+    MACHINE = "a machine answered"
     CLOSED = "the calling hours ended before the technical retry"
 
 
@@ -92,6 +93,8 @@ def classify(seen: Evidence, overrides: Mapping[int, Disposition] = NO_OVERRIDES
     >>> classify(Evidence(480, EndedBy.FAR), {480: Disposition.NO_ANSWER}).disposition
     <Disposition.NO_ANSWER: 'no_answer'>
     """
+    if seen.answered and seen.asked is Why.MACHINE:
+        return Verdict(Disposition.MACHINE, Why.MACHINE.value)
     if seen.answered:
         return Verdict(Disposition.ANSWERED, seen.asked.value if seen.asked else "the callee hung up")
     if seen.asked is not None:

@@ -76,6 +76,20 @@ class StopRecording:
 
 
 @dataclass(frozen=True, slots=True)
+class Listen:
+    """Tell how loud the callee is from now on, frame by frame, as `Heard`."""
+
+    leg: LegId
+
+
+@dataclass(frozen=True, slots=True)
+class StopListening:
+    """Tell it no more."""
+
+    leg: LegId
+
+
+@dataclass(frozen=True, slots=True)
 class AskTrunk:
     """Send an OPTIONS to the trunk; how it ends is told to `Dispatch.options_ended`."""
 
@@ -91,4 +105,17 @@ class TrunkMoved:
     reason: str
 
 
-Effect = Dial | HangUp | PlayAudio | Speak | Beep | StopAudio | StartRecording | StopRecording | AskTrunk | TrunkMoved
+Effect = (
+    Dial
+    | HangUp
+    | PlayAudio
+    | Speak
+    | Beep
+    | StopAudio
+    | StartRecording
+    | StopRecording
+    | Listen
+    | StopListening
+    | AskTrunk
+    | TrunkMoved
+)

@@ -1,6 +1,6 @@
 """What happened to a leg, as the SIP floor reports it. Times are the worker's own, taken when the stack told it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from dialer.core.model import LegId, WallMs
@@ -127,14 +127,16 @@ class DigitPressed:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """How loud the callee was, in frames of 20 ms up to `at`: dB below full scale, 0 the loudest, `SILENT_DB` nothing.
+    """How loud the callee was, in frames of 20 ms up to `at`: dB below full scale (`dialer.core.frames`).
 
-    Told only while a recording goes on.
+    Told only while a recording goes on, or while the leg is listened to. Then every frame is there, with the frequency of
+    the pure tone that it holds (0: it holds none); else `tones_hz` is empty.
     """
 
     leg: LegId
     at: WallMs
     levels_db: list[int]
+    tones_hz: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +152,6 @@ class RecordEnded:
     reason: str = ""
     leg_over: bool = False
 
-
-SILENT_DB = 100
 
 TalkEvent = PlayEnded | DigitPressed | Heard | RecordEnded
 LegEvent = InviteSent | NoReply | Rang | Answered | LegEnded | LegRefused | LegLost | TalkEvent

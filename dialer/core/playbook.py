@@ -10,10 +10,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
+from dialer.core.amd import Amd
 from dialer.core.hours import CallingHours
 from dialer.core.step_kinds import END, Branch, Closed, Gather, Goto, Play, Say, Step
 
-RecallDisposition = Literal["busy", "no_answer", "declined", "unreachable"]
+RecallDisposition = Literal["busy", "no_answer", "declined", "unreachable", "machine"]
 RECALL_ON_DEFAULT: tuple[RecallDisposition, ...] = ("busy", "no_answer", "declined", "unreachable")
 
 
@@ -40,6 +41,7 @@ class Playbook(Closed):
     recall_on: list[RecallDisposition] = Field(default_factory=lambda: list(RECALL_ON_DEFAULT))
     steps: Annotated[list[Step], Field(max_length=200)] = Field(default_factory=list)
     calling_hours: CallingHours | None = None
+    amd: Amd | None = None
 
     @field_validator("trunks")
     @classmethod
@@ -96,7 +98,7 @@ def check_against(playbook: Playbook, machine: Machine) -> list[Fault]:
                 faults.append(Fault(path, "this server cannot speak: it has no [speech] command"))
         elif machine.audio is not None and sound.audio not in machine.audio:
             faults.append(Fault(f"{path}.audio", f"no file {sound.audio!r} in the media directory"))
-    return faults + _flow_faults(playbook.steps)
+    return faults + _flow_faults(playbook)
 
 
 def sounds_of(steps: Sequence[Step]) -> Iterator[tuple[str, Play | Say]]:
@@ -109,20 +111,19 @@ def sounds_of(steps: Sequence[Step]) -> Iterator[tuple[str, Play | Say]]:
                 yield f"steps.{i}.prompt.{k}", part
 
 
-def _flow_faults(steps: Sequence[Step]) -> list[Fault]:
+def _flow_faults(playbook: Playbook) -> list[Fault]:
     """Labels that stand twice, and ways that lead nowhere."""
     faults: list[Fault] = []
     known = {END}
-    for i, step in enumerate(steps):
+    for i, step in enumerate(playbook.steps):
         if step.label is not None:
             if step.label in known:
                 faults.append(Fault(f"steps.{i}.label", f"another step has the label {step.label!r} already"))
             known.add(step.label)
-    for i, step in enumerate(steps):
-        for key, target in _ways_from(step):
-            if target not in known:
-                faults.append(Fault(f"steps.{i}.{key}", f"no step has the label {target!r}"))
-    return faults
+    ways = [(f"steps.{i}.{key}", target) for i, step in enumerate(playbook.steps) for key, target in _ways_from(step)]
+    if playbook.amd is not None and playbook.amd.to is not None:
+        ways.append(("amd.to", playbook.amd.to))
+    return faults + [Fault(path, f"no step has the label {target!r}") for path, target in ways if target not in known]
 
 
 def _ways_from(step: Step) -> Iterator[tuple[str, str]]:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from enum import StrEnum
 
+from dialer.core.frames import FRAME_MS
 from dialer.core.step_kinds import Record
 
-FRAME_SECONDS = 0.02
 # Mean levels of a frame: a quiet room behind G.711 lies at -50 dB or below, speech at -40 to -10.
 SPEECH_DB = 45
 
@@ -37,7 +37,7 @@ class Recorder:
         for level in levels_db:
             self._silent_frames = 0 if level < SPEECH_DB else self._silent_frames + 1
             limit = self._step.silence_seconds
-            if limit is not None and self._silent_frames * FRAME_SECONDS >= limit:
+            if limit is not None and self._silent_frames * FRAME_MS >= limit * 1000:
                 return self._stop(StopWhen.SILENCE)
         return None
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from dialer.core.acts import Act, TimeUp
+from dialer.core.disposition import Why
 from dialer.core.effects import PlayAudio, Speak
 from dialer.core.events import TalkEvent
 from dialer.core.model import LegId, WallMs
@@ -28,23 +29,34 @@ class Stage:
     at: WallMs
     result: dict[str, Any] = field(default_factory=dict)
     _token: int = 0
+    _news: bool = False
 
     def token(self) -> int:
         """A fresh one."""
         self._token += 1
         return self._token
 
+    def came_to(self, name: str, value: object) -> None:
+        """The call's result has this now, under that name."""
+        self.result[name] = value
+        self._news = True
+
+    def new_result(self) -> dict[str, Any] | None:
+        """All that the call has come to; None: nothing new since this was asked."""
+        news, self._news = self._news, False
+        return dict(self.result) if news else None
+
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """The step is over, and the call goes on at the label `target`; None: with the next step.
+    """The step is over, and the call goes on at the label `target`; None: with the next step. `leg_over`: it is over, too.
 
-    `result`: the stage's has changed. `leg_over`: the call is over too.
+    Where the target is the end, `why` tells what it is the end of.
     """
 
     target: str | None = None
-    result: bool = False
     leg_over: bool = False
+    why: Why = Why.STEPS_ENDED
 
 
 Said: TypeAlias = list[Act | Over]

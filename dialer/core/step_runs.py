@@ -99,11 +99,11 @@ class GatherRun:
         if good:
             target = step.branches.get(gathered.digits)
             stage.values["gathered"][step.save_as] = gathered.digits
-            stage.result["gathered"] = dict(stage.values["gathered"])
+            stage.came_to("gathered", dict(stage.values["gathered"]))
         self.detail |= {"outcome": gathered.outcome.value, "digits": gathered.digits, "tries": gathered.tries}
         if target is not None:
             self.detail["to"] = target
-        return Over(target, result=good)
+        return Over(target)
 
 
 class RecordRun:
@@ -151,10 +151,9 @@ class RecordRun:
         else:
             ended_by = recorder.ended_by(leg_over=event.leg_over).value
             made = {"name": recorder.name, "seconds": event.seconds, "ended_by": ended_by}
-            result = self._stage.result
-            result["recordings"] = [*result.get("recordings", ()), made]
+            self._stage.came_to("recordings", [*self._stage.result.get("recordings", ()), made])
             self.detail |= made
-        return Over(result=event.seconds > 0, leg_over=event.leg_over)
+        return Over(leg_over=event.leg_over)
 
 
 TimedStep: TypeAlias = Play | Say | Wait | Gather | Record

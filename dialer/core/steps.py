@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from dialer.core.acts import Act, Finish, Note, TimeUp, WriteFields
+from dialer.core.amd import Amd
+from dialer.core.amd_run import AmdRun
 from dialer.core.contact import LONGEST_TEXT
+from dialer.core.disposition import Why
 from dialer.core.events import TalkEvent
 from dialer.core.model import LegId, WallMs
 from dialer.core.stage import Over, Run, Said, Stage
@@ -22,13 +25,13 @@ from dialer.core.step_runs import run_of
 from dialer.core.templates import fill
 
 MAX_STEPS = 1000
+BEFORE = -1  # the place of what comes before the first step
 
 
 @dataclass(frozen=True, slots=True)
 class _UnderWay:
     """The step that goes on, and since when."""
 
-    step: Step
     index: int
     began_at: WallMs
     run: Run
@@ -38,15 +41,22 @@ class Script:
     """One answered call's way through its steps. After the last step comes `Finish`, always, and once.
 
     `values` are the contact's fields with `phone`; `recording_name` is what its recordings are called, a number behind it.
+    With `amd` it is found out first who answered.
     """
 
     def __init__(
-        self, leg: LegId, steps: Sequence[Step], values: Mapping[str, Any] | None = None, recording_name: str = "call"
+        self,
+        leg: LegId,
+        steps: Sequence[Step],
+        values: Mapping[str, Any] | None = None,
+        recording_name: str = "call",
+        amd: Amd | None = None,
     ) -> None:
         known: dict[str, Any] = {**(values or {}), "gathered": {}}
         known["custom_fields"] = dict(known.get("custom_fields") or {})
         self._stage = Stage(leg, known, recording_name, WallMs(0))
         self._steps = steps
+        self._amd = amd
         self._labels = {step.label: i for i, step in enumerate(steps) if step.label is not None}
         self._jumps: Counter[int] = Counter()
         self._taken = 0
@@ -60,6 +70,8 @@ class Script:
 
     def begin(self, at: WallMs) -> list[Act]:
         """The first step, at the answer."""
+        if self._amd is not None:
+            return self._start(AmdRun(self._amd, self._stage), BEFORE, at)
         return self._go(0, at)
 
     def feed(self, event: TalkEvent | TimeUp, at: WallMs) -> list[Act]:
@@ -72,7 +84,7 @@ class Script:
         now, self._now, self._over = self._now, None, True
         if now is None:
             return []
-        return [self._note(now.step, now.index, now.began_at, at, {**now.run.detail, "cut_off": True})]
+        return [self._note(now.index, now.began_at, at, {**now.run.detail, "cut_off": True})]
 
     # Inside
 
@@ -86,31 +98,25 @@ class Script:
     def _next(self, now: _UnderWay, over: Over, at: WallMs) -> list[Act]:
         """The step under way is over; on to its target, or to the one behind it."""
         self._now = None
-        noted = self._note(now.step, now.index, now.began_at, at, now.run.detail, result=over.result)
+        noted = self._note(now.index, now.began_at, at, now.run.detail)
         if over.leg_over:
             self._over = True
             return [noted]
         if over.target == END:
-            return [noted, *self._finish()]
+            return [noted, *self._finish(over.why)]
         return [noted, *self._go(now.index + 1 if over.target is None else self._labels[over.target], at)]
 
-    def _note(
-        self,
-        step: Step,
-        index: int,
-        began_at: WallMs,
-        at: WallMs,
-        detail: Mapping[str, Any],
-        *,
-        result: bool = False,
-    ) -> Note:
-        label = {"label": step.label} if step.label is not None else {}
-        line = {"step": index, "do": step.do, **label, "at": began_at, "ended_at": at, **detail}
-        return Note(at, line, dict(self._stage.result) if result else None)
+    def _note(self, index: int, began_at: WallMs, at: WallMs, detail: Mapping[str, Any]) -> Note:
+        """The transcript's line. What comes before the first step (`BEFORE`) is no step."""
+        head: dict[str, Any] = {"step": None, "do": "amd"}
+        if index != BEFORE:
+            step = self._steps[index]
+            head = {"step": index, "do": step.do, **({"label": step.label} if step.label is not None else {})}
+        return Note(at, {**head, "at": began_at, "ended_at": at, **detail}, self._stage.new_result())
 
-    def _finish(self) -> list[Act]:
+    def _finish(self, why: Why = Why.STEPS_ENDED) -> list[Act]:
         self._over = True
-        return [Finish()]
+        return [Finish(why)]
 
     def _go(self, index: int, at: WallMs) -> list[Act]:
         """Take steps from this one on, until one takes time."""
@@ -120,7 +126,7 @@ class Script:
             step = self._steps[index]
             if self._taken > MAX_STEPS:
                 fault = f"the call took {MAX_STEPS} steps, which is the limit"
-                acts.append(self._note(step, index, at, at, {"fault": fault}))
+                acts.append(self._note(index, at, at, {"fault": fault}))
                 break
             if isinstance(step, Goto | Branch | Set | Hangup):
                 target = self._at_once(step, index, acts, at)
@@ -128,10 +134,13 @@ class Script:
                     break
                 index = index + 1 if target is None else self._labels[target]
                 continue
-            self._stage.at = at
-            self._now = _UnderWay(step, index, at, run_of(step, self._stage))
-            return acts + self._do(self._now, self._now.run.begin(), at)
+            return acts + self._start(run_of(step, self._stage), index, at)
         return acts + self._finish()
+
+    def _start(self, run: Run, index: int, at: WallMs) -> list[Act]:
+        self._stage.at = at
+        self._now = _UnderWay(index, at, run)
+        return self._do(self._now, run.begin(), at)
 
     def _at_once(self, step: Goto | Branch | Set | Hangup, index: int, acts: list[Act], at: WallMs) -> str | None:
         """Take a step that needs no time; where it leads, None: to the next."""
@@ -152,9 +161,9 @@ class Script:
             case Set():
                 fields = {name: fill(text, stage.values)[:LONGEST_TEXT] for name, text in step.custom_fields.items()}
                 stage.values["custom_fields"] |= fields
-                stage.result["custom_fields"] = {**stage.result.get("custom_fields", {}), **fields}
+                stage.came_to("custom_fields", {**stage.result.get("custom_fields", {}), **fields})
                 acts.append(WriteFields(fields))
         if target is not None and not isinstance(step, Hangup):
             detail["to"] = target
-        acts.append(self._note(step, index, at, at, detail, result=isinstance(step, Set)))
+        acts.append(self._note(index, at, at, detail))
         return target

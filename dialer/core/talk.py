@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from dialer.core.acts import Act, Alarm, Finish, Note, TimeUp, WriteFields
 from dialer.core.changes import Change, ContactWritten, StepTaken
+from dialer.core.disposition import Why
 from dialer.core.effects import Effect
 from dialer.core.events import TalkEvent
 from dialer.core.live import LiveAttempt
@@ -28,31 +29,31 @@ class Talk:
     def __init__(self, attempt: LiveAttempt, leg: LegId) -> None:
         call, playbook = attempt.call, attempt.lane.campaign.playbook
         values = {**call.contact, "phone": call.phone}
-        self._script = Script(leg, playbook.steps, values, recording_name=attempt.sip_call_id)
+        self._script = Script(leg, playbook.steps, values, attempt.sip_call_id, playbook.amd)
         self._attempt = attempt
         self._steps = 0
 
-    def begin(self, at: WallMs, hands: Hands) -> bool:
-        """The answer. True when the steps are over: hang up."""
+    def begin(self, at: WallMs, hands: Hands) -> Why | None:
+        """The answer. A reason when the steps are over: hang up."""
         return self._do(self._script.begin(at), at, hands)
 
-    def feed(self, event: TalkEvent | TimeUp, at: WallMs, hands: Hands) -> bool:
-        """Something happened. True when the steps are over: hang up."""
+    def feed(self, event: TalkEvent | TimeUp, at: WallMs, hands: Hands) -> Why | None:
+        """Something happened. A reason when the steps are over: hang up."""
         return self._do(self._script.feed(event, at), at, hands)
 
     def leg_over(self, at: WallMs, hands: Hands) -> None:
         """The call is over, whatever the steps were at."""
         self._do(self._script.leg_over(at), at, hands)
 
-    def _do(self, acts: Sequence[Act], at: WallMs, hands: Hands) -> bool:
-        attempt, finished = self._attempt, False
+    def _do(self, acts: Sequence[Act], at: WallMs, hands: Hands) -> Why | None:
+        attempt, finished = self._attempt, None
         ids = attempt.id, attempt.lane.campaign.id, attempt.number
         for act in acts:
             match act:
                 case Alarm(token, seconds):
                     hands.alarm(token, seconds)
-                case Finish():
-                    finished = True
+                case Finish(why):
+                    finished = why
                 case WriteFields(fields):
                     hands.changes.append(ContactWritten(*ids, at, attempt.call.phone, _json(fields)))
                 case Note(noted_at, line, result):

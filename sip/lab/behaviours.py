@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from dialer.core.model import Disposition
+from sip.lab.voices import GREETING, HELLO, Speech
 from sip.wire import REASONS
 
 MAX_REMEMBERED_NUMBERS: Final = 100_000
@@ -21,8 +22,9 @@ class Plan:
 
     `alert` is the provisional response after 100 (None: none); 183 brings early audio. `alert_seconds` is the time from
     the INVITE to the final `status`; None: there never is one. `talk_seconds` runs from the ACK of the answer; None:
-    until the caller hangs up. Without `audio` the answer has a description, but no packet follows. `presses` are keys
-    that it presses two seconds after the answer.
+    until the caller hangs up. Without `audio` the answer has a description, but no packet follows. `says` is said once
+    after the answer, then it is silent; None: a tone for as long as the call. `presses` are keys that it presses two seconds
+    after the answer.
     """
 
     trying: bool = True
@@ -31,6 +33,7 @@ class Plan:
     status: int = 200
     talk_seconds: float | None = 3.0
     audio: bool = True
+    says: Speech | None = None
     presses: str = ""
     retry_after_seconds: int | None = None
     q850_cause: int | None = None
@@ -51,6 +54,8 @@ class Plan:
             extra = f", Retry-After {self.retry_after_seconds} s" if self.retry_after_seconds is not None else ""
             return ", ".join([*words, f"{self.status} {REASONS[self.status]}{extra}"])
         words.append("answers" if self.audio else "answers, sends no audio")
+        if self.says is not None:
+            words.append(self.says.words)
         if self.presses:
             words.append(f"presses {self.presses}")
         match self.talk_seconds:
@@ -59,7 +64,8 @@ class Plan:
             case 0:
                 words.append("hangs up at once")
             case talk:
-                words.append(f"{'talks' if self.audio else 'stays'} {talk:g} s, hangs up")
+                talks = self.audio and self.says is None
+                words.append(f"{'talks' if talks else 'stays'} {talk:g} s, hangs up")
         return ", ".join(words)
 
 
@@ -128,6 +134,8 @@ BEHAVIOURS: Final[tuple[Behaviour, ...]] = (
     _row("31", "presses 1", (Plan(presses="1", talk_seconds=None), Disposition.ANSWERED)),
     _row("32", "presses 2", (Plan(presses="2", talk_seconds=None), Disposition.ANSWERED)),
     _row("33", "types 1234#", (Plan(presses="1234#", talk_seconds=None), Disposition.ANSWERED)),
+    _row("41", "a person", (Plan(says=HELLO, talk_seconds=None), Disposition.ANSWERED)),
+    _row("42", "an answering machine", (Plan(says=GREETING, talk_seconds=30), Disposition.ANSWERED)),
     _row("403", "forbidden", (_fails(403, q850_cause=21), Disposition.TRUNK_FAILURE)),
     _row("404", "no such number", (_fails(404, q850_cause=1), Disposition.INVALID_NUMBER)),
     _row("410", "number is gone", (_fails(410, q850_cause=22), Disposition.INVALID_NUMBER)),

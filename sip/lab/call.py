@@ -242,7 +242,7 @@ class LabCall:
             return
         self.replies.reply(respond(self._request, 200, to_tag=self.local_tag, headers=headers, body=body))
         self._exchange.note("answered", self.subject, status=200)
-        self.audio.play("tone" if self._plan.audio else None)
+        self.audio.play((self._plan.says or "tone") if self._plan.audio else None)
 
     def _refuse(self, status: int) -> None:
         headers = [ALLOW]

@@ -8,15 +8,17 @@ import asyncio
 import secrets
 import struct
 import wave
+from array import array
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal
 
-from sip.g711 import RATE_HZ, SILENCE, decode, tone
+from sip.g711 import RATE_HZ, SILENCE, decode, encode, tone
 from sip.lab.datagrams import Address, UdpSocket
 from sip.lab.keys import KeyPresses
 from sip.lab.log import Instant, RtpCounts
+from sip.lab.voices import Speech
 from sip.sdp import AudioTarget, Codec
 
 PACKET_SECONDS: Final = 0.02
@@ -27,18 +29,24 @@ _MAX_MISSING: Final = 3_000  # RFC 3550 A.1 MAX_DROPOUT: a larger jump is a new 
 _HEADER: Final = struct.Struct("!BBHII")
 _MARKER: Final = 0x80
 
-Sound = Literal["tone", "ringback", "silence"]
+Sound = Literal["tone", "ringback", "silence"] | Speech
 
 
-@lru_cache(maxsize=6)
-def _octets(sound: Sound, codec: Codec) -> bytes:
+@lru_cache(maxsize=32)
+def _payloads(sound: Sound, codec: Codec) -> tuple[bytes, ...]:
+    """The packets of a sound. The last one is sent for ever."""
     match sound:
         case "tone":
-            return tone(codec, 400)
+            return (tone(codec, 400),)
         case "ringback":
-            return tone(codec, 400, 450)
+            return (tone(codec, 400, 450),)
         case "silence":
-            return bytes([SILENCE[codec]]) * PACKET_SAMPLES
+            return (bytes([SILENCE[codec]]) * PACKET_SAMPLES,)
+        case Speech(render=render):
+            octets = encode(array("h", render()), codec)
+            whole = len(octets) - len(octets) % PACKET_SAMPLES
+            said = (octets[at : at + PACKET_SAMPLES] for at in range(0, whole, PACKET_SAMPLES))
+            return (*said, *_payloads("silence", codec))
 
 
 class Recording:
@@ -147,7 +155,9 @@ class RtpLeg:
         self.recording = Recording() if record else None
         self._target: AudioTarget | None = None
         self._address: Address = ("", 0)
-        self._payload = b""
+        self._sound: Sound | None = None
+        self._payloads: tuple[bytes, ...] = ()
+        self._next_payload = 0
         self._sent = 0
         self._sequence = secrets.randbelow(0x8000)
         self._timestamp, self._ssrc = secrets.randbits(32), secrets.randbits(32)
@@ -161,16 +171,18 @@ class RtpLeg:
             self._keys.press(keys)
 
     def send_to(self, target: AudioTarget | None, sound: Sound | None) -> None:
-        """From the next tick send `sound` over and over to `target`, and take its codec for what comes.
+        """From the next tick send `sound` to `target`, and take its codec for what comes.
 
-        Nothing is sent without either, or while the target does not listen.
+        Nothing is sent without either, or while the target does not listen. A speech that has begun goes on where it was.
         """
         self._target = target
         if target is None or sound is None or not target.listens:
             self._pulse.discard(self)
             return
         self._address = (target.host, target.port)
-        self._payload = _octets(sound, target.codec)
+        self._payloads = _payloads(sound, target.codec)
+        if sound != self._sound:
+            self._sound, self._next_payload = sound, 0
         self._marker = _MARKER  # RFC 3551 4.1: set on the first packet of a talkspurt
         self._pulse.add(self)
 
@@ -197,7 +209,9 @@ class RtpLeg:
         else:
             kind = self._target.payload_type | self._marker
             header = _HEADER.pack(0x80, kind, self._sequence, self._timestamp, self._ssrc)
-            self._sent += self._socket.send(header + self._payload, self._address)
+            payload = self._payloads[min(self._next_payload, len(self._payloads) - 1)]
+            self._sent += self._socket.send(header + payload, self._address)
+            self._next_payload += 1
             self._marker = 0
         self._sequence = (self._sequence + 1) & 0xFFFF
         self._timestamp = (self._timestamp + PACKET_SAMPLES) & 0xFFFFFFFF

@@ -55,8 +55,8 @@ def test_strangers_find_nothing(operation: Operation, mode: GenerationMode, docu
     @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     def ask(case: Case) -> None:
         if mode is GenerationMode.POSITIVE and isinstance(case.body, dict):
-            # Which days, spans, packs and times go together is more than a schema can say.
-            for name in ("calling_hours", "expires_at"):
+            # Which days, spans, packs, times and thresholds go together is more than a schema can say.
+            for name in ("calling_hours", "expires_at", "amd"):
                 case.body.pop(name, None)
             # So is where labels lead, and whether this server can speak.
             plain = {"play", "wait", "hangup"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dialer.core.events import Answered, EndedBy, InviteSent, LegEnded, LegRefused, PlayEnded, Rang, RecordEnded
+from dialer.core.events import Answered, EndedBy, Heard, InviteSent, LegEnded, LegRefused, PlayEnded, Rang, RecordEnded
 from dialer.core.model import LegId
 from dialer.ports import CallControl
 from sip.lab import Lab
@@ -188,3 +188,28 @@ async def test_a_recording_ends_once_by_its_length_an_order_or_the_legs_end(kind
         assert isinstance(events.of(ONE)[-1], LegEnded)
         control.record(ONE, 4, "call-4", 60)
         await events.until(lambda: isinstance(events.of(ONE)[-1], RecordEnded))
+
+
+@kinds
+@async_test
+async def test_who_listens_is_told_every_frame_until_listening_stops(kind: str, tmp_path: Path) -> None:
+    async with control_of(kind, tmp_path) as (control, events):
+        control.listen_to(LegId(77))
+        control.dial(ONE, order(ANSWERS))
+        await events.wait(Answered, ONE)
+        control.stop_listening(ONE)
+        control.listen_to(ONE)
+        control.listen_to(ONE)
+        heard = await events.wait(Heard, ONE)
+        assert len(heard.levels_db) == len(heard.tones_hz) > 0
+        control.stop_listening(ONE)
+        control.play(ONE, 1, "hello.wav")
+        await events.wait(PlayEnded, ONE)
+        before = events.kinds(ONE).count("Heard")
+        control.play(ONE, 2, "hello.wav")
+        await events.until(lambda: events.kinds(ONE).count("PlayEnded") == 2)
+        assert events.kinds(ONE).count("Heard") == before
+        control.listen_to(ONE)
+        control.hang_up(ONE)
+        await events.over(ONE)
+        assert not events.of(LegId(77))

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from dialer.core.acts import Act, Alarm, Finish, Note, TimeUp
 from dialer.core.effects import Beep, PlayAudio, Speak, StartRecording, StopAudio, StopRecording
-from dialer.core.events import SILENT_DB, DigitPressed, Heard, PlayEnded, RecordEnded, TalkEvent
+from dialer.core.events import DigitPressed, Heard, PlayEnded, RecordEnded, TalkEvent
+from dialer.core.frames import SILENT_DB
 from dialer.core.model import LegId, WallMs
 from dialer.core.playbook import Machine, Playbook, check_against
 from dialer.core.steps import MAX_STEPS, Script

@@ -9,6 +9,7 @@ from dialer.core.events import (
     Answered,
     DigitPressed,
     EndedBy,
+    Heard,
     InviteSent,
     LegEnded,
     LegEvent,
@@ -32,6 +33,7 @@ class FakeLeg:
     sip_status: int = 0
     playing: list[int] = field(default_factory=list)
     recording: int | None = None
+    listened_to: bool = False
 
 
 class FakeCallControl:
@@ -140,6 +142,24 @@ class FakeCallControl:
         if found is not None and found.recording == token:
             found.recording = None
             self._tell(RecordEnded(leg, token, 1.0))
+
+    def listen_to(self, leg: LegId) -> None:
+        found = self.legs.get(leg)
+        if found is not None and not found.listened_to:
+            found.listened_to = True
+            asyncio.get_running_loop().call_later(0.02, self._hear, leg)
+
+    def _hear(self, leg: LegId) -> None:
+        """The line says the same all the time: a person who waits."""
+        found = self.legs.get(leg)
+        if found is not None and found.listened_to:
+            self._tell(Heard(leg, self._now(), [60], [0]))
+            asyncio.get_running_loop().call_later(0.02, self._hear, leg)
+
+    def stop_listening(self, leg: LegId) -> None:
+        found = self.legs.get(leg)
+        if found is not None:
+            found.listened_to = False
 
     def press(self, leg: LegId, digits: str) -> None:
         """The callee presses keys."""

@@ -37,7 +37,7 @@ def test_a_trunk_failure_is_recalled_as_unreachable_where_the_playbook_says_so()
     assert expected_of(row, 1, ["unreachable"]) == Expected(Disposition.TRUNK_FAILURE, 2, 8)
 
 
-def test_thirty_contacts_show_every_row_and_reach_the_row_that_is_meant() -> None:
+def test_the_contacts_show_every_row_and_reach_the_row_that_is_meant() -> None:
     parts = cast()
     assert len(parts) == CONTACTS == len({part.phone for part in parts})
     assert {part.behaviour.ending for part in parts} == {row.ending for row in BEHAVIOURS}

@@ -8,7 +8,7 @@ from dialer.core.model import Disposition
 from dialer.core.recall import recalls_after
 
 FAR, US, STACK = EndedBy.FAR, EndedBy.US, EndedBy.STACK
-ANSWERED, BUSY, NO_ANSWER, DECLINED, UNREACHABLE, INVALID, FAILURE, INTERRUPTED, CANCELLED = (
+ANSWERED, BUSY, NO_ANSWER, DECLINED, UNREACHABLE, INVALID, FAILURE, INTERRUPTED, CANCELLED, MACHINE = (
     Disposition.ANSWERED,
     Disposition.BUSY,
     Disposition.NO_ANSWER,
@@ -18,6 +18,7 @@ ANSWERED, BUSY, NO_ANSWER, DECLINED, UNREACHABLE, INVALID, FAILURE, INTERRUPTED,
     Disposition.TRUNK_FAILURE,
     Disposition.INTERRUPTED,
     Disposition.CANCELLED,
+    Disposition.MACHINE,
 )
 
 # name, what was seen, the disposition, whether another INVITE may follow inside the attempt
@@ -31,6 +32,8 @@ ROWS = [
     ("answered, then a transport error", Evidence(200, STACK, answered=True), ANSWERED, False),
     ("answered, BYE with cause 16", Evidence(200, FAR, answered=True, q850=16), ANSWERED, False),
     ("answered, BYE with a cause of an invalid number", Evidence(200, FAR, answered=True, q850=1), ANSWERED, False),
+    ("answered by a machine, hung up for it", Evidence(200, US, answered=True, asked=Why.MACHINE), MACHINE, False),
+    ("hung up as a machine, which hung up too", Evidence(200, FAR, answered=True, asked=Why.MACHINE), MACHINE, False),
     ("our ring timeout while it rang", Evidence(487, US, rang=True, asked=Why.RING_TIMEOUT), NO_ANSWER, False),
     ("our ring timeout, 180 was the last word", Evidence(180, US, rang=True, asked=Why.RING_TIMEOUT), NO_ANSWER, False),
     ("our ring timeout after a lone 100", Evidence(100, US, asked=Why.RING_TIMEOUT), NO_ANSWER, False),

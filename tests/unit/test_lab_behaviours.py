@@ -63,6 +63,7 @@ def test_the_table_begins_with_the_default_and_tells_each_row_in_words() -> None
     assert words["11"] == "call 1: 486 Busy Here; then: rings 1 s, answers, talks 3 s, hangs up"
     assert words["20"] == "no reply"
     assert words["21"] == "100 Trying and no more"
+    assert words["42"] == "rings 1 s, answers, greets for 4 s, beeps, stays 30 s, hangs up"
     assert words["503"] == "503 Service Unavailable, Retry-After 5 s"
     assert words["603"] == "rings 1 s, 603 Decline"
 

@@ -15,6 +15,7 @@ WHOLE: dict[str, Any] = {
     "recall_on": ["busy"],
     "steps": [{"do": "play", "audio": "hello.wav"}, {"do": "wait", "seconds": 1}, {"do": "hangup"}],
     "calling_hours": None,
+    "amd": None,
 }
 
 
@@ -67,6 +68,9 @@ def test_what_is_left_out_has_the_contracts_defaults() -> None:
         ({"steps": [{"do": "play", "audio": "/etc/passwd"}]}, "steps.0.play.audio"),
         ({"steps": [{"do": "play", "audio": "a.wav", "volume": 3}]}, "steps.0.play.volume"),
         ({"steps": [{"do": "hangup"}] * 201}, "steps"),
+        ({"amd": {"on_machine": "shout"}}, "amd.on_machine"),
+        ({"amd": {"to": "message"}}, "amd.to"),
+        ({"amd": {"greeting_ms": 5_000}}, "amd.max_decision_ms"),
         ({"colour": "red"}, "colour"),
     ],
     ids=str,
@@ -113,3 +117,8 @@ def test_a_whole_number_may_be_written_as_a_decimal() -> None:
     read = read_playbook({"name": "x", "trunks": ["pbx"], "steps": steps}, Machine({"pbx": None}))
     assert isinstance(read, Playbook), read
     assert read.model_dump()["steps"][0]["max_digits"] == 4
+
+
+def test_a_machine_cannot_be_led_where_no_step_is() -> None:
+    read = read_playbook({**WHOLE, "amd": {"on_machine": "beep", "to": "mars"}}, Machine({"pbx": None, "spare": None}))
+    assert read == [Fault("amd.to", "no step has the label 'mars'")]

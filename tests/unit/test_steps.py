@@ -3,8 +3,19 @@ from typing import Any
 import pytest
 
 from dialer.core.acts import Act, Alarm, Finish, Note, TimeUp, WriteFields
-from dialer.core.effects import Beep, PlayAudio, Speak, StartRecording, StopAudio, StopRecording
-from dialer.core.events import SILENT_DB, DigitPressed, Heard, PlayEnded, RecordEnded
+from dialer.core.disposition import Why
+from dialer.core.effects import (
+    Beep,
+    Listen,
+    PlayAudio,
+    Speak,
+    StartRecording,
+    StopAudio,
+    StopListening,
+    StopRecording,
+)
+from dialer.core.events import DigitPressed, Heard, PlayEnded, RecordEnded
+from dialer.core.frames import SILENT_DB
 from dialer.core.model import LegId, WallMs
 from dialer.core.playbook import Playbook
 from dialer.core.steps import MAX_STEPS, Script
@@ -17,9 +28,9 @@ MENU = {"do": "gather", "prompt": [HELLO], "branches": {"1": "one", "2": "end"},
 class Played:
     """A script on a call, and all that it said. `at` is the time of the next event."""
 
-    def __init__(self, *steps: dict[str, Any], **values: Any) -> None:
-        playbook = Playbook.model_validate({"name": "any", "trunks": ["pbx"], "steps": list(steps)})
-        self.script = Script(LEG, playbook.steps, values, recording_name="call-1")
+    def __init__(self, *steps: dict[str, Any], amd: dict[str, Any] | None = None, **values: Any) -> None:
+        playbook = Playbook.model_validate({"name": "any", "trunks": ["pbx"], "steps": list(steps), "amd": amd})
+        self.script = Script(LEG, playbook.steps, values, recording_name="call-1", amd=playbook.amd)
         self.at = WallMs(0)
         self.acts: list[Act] = []
         self._take(self.script.begin(self.at))
@@ -43,8 +54,8 @@ class Played:
         for digit in digits:
             self._take(self.script.feed(DigitPressed(LEG, self.at, digit), self.at))
 
-    def hear(self, *levels_db: int) -> None:
-        self._take(self.script.feed(Heard(LEG, self.at, list(levels_db)), self.at))
+    def hear(self, *levels_db: int, hertz: int = 0) -> None:
+        self._take(self.script.feed(Heard(LEG, self.at, list(levels_db), [hertz] * len(levels_db)), self.at))
 
     def recorded(self, seconds: float, **more: Any) -> None:
         self._take(self.script.feed(RecordEnded(LEG, self.token, seconds, **more), self.at))
@@ -310,3 +321,69 @@ def test_recordings_of_one_call_are_numbered() -> None:
     call.recorded(0, reason="disk full")
     assert call.lines[-2]["fault"] == "disk full"
     assert len(call.result["recordings"]) == 1
+
+
+GREETS = [20] * 100
+TO_MESSAGE = {"on_machine": "beep", "to": "message"}
+MESSAGE = {"do": "play", "audio": "message.wav", "label": "message"}
+
+
+def test_a_person_hears_the_first_step_and_the_transcript_says_who_it_was() -> None:
+    call = Played(HELLO, amd={})
+    assert call.last == [Listen(LEG), Alarm(1, 7)]
+    call.at = WallMs(1_100)
+    call.hear(*[20] * 20, *[60] * 40)
+    assert call.last == [StopListening(LEG), PlayAudio(LEG, 2, "hello.wav")]
+    found = {"decision": "human", "after_ms": 1_200, "reason": "spoke for 400 ms, then was silent for 800 ms"}
+    assert call.lines == [{"step": None, "do": "amd", "at": 0, "ended_at": 1_100, **found}]
+    assert call.result == {"amd": found}
+
+
+def test_a_machine_is_hung_up_as_one() -> None:
+    call = Played(HELLO, amd={})
+    call.hear(*GREETS)
+    assert call.last == [StopListening(LEG), Finish(Why.MACHINE)]
+    assert call.result["amd"]["decision"] == "machine"
+
+
+def test_a_call_may_go_on_with_a_machine_at_the_first_step_or_elsewhere() -> None:
+    call = Played(HELLO, amd={"on_machine": "continue"})
+    call.hear(*GREETS)
+    assert call.last == [StopListening(LEG), PlayAudio(LEG, 2, "hello.wav")]
+    call = Played(HELLO, MESSAGE, amd={"on_machine": "continue", "to": "message"})
+    call.hear(*GREETS)
+    assert call.last == [StopListening(LEG), PlayAudio(LEG, 2, "message.wav")]
+    assert call.lines[0]["to"] == "message"
+
+
+def test_a_message_follows_a_machines_tone() -> None:
+    call = Played(HELLO, MESSAGE, amd=TO_MESSAGE)
+    call.hear(*GREETS)
+    assert call.last == [Alarm(2, 32)]
+    assert call.result is None  # it is told when it is over
+    call.hear(*[20] * 10, hertz=1_000)
+    assert call.last == []
+    call.hear(60, 60)
+    assert call.last == [StopListening(LEG), PlayAudio(LEG, 3, "message.wav")]
+    assert call.result["amd"]["beep_reason"] == "a tone of 1,000 Hz for 200 ms"
+
+
+def test_a_line_that_cannot_be_heard_does_not_hold_the_call_up() -> None:
+    call = Played(HELLO, amd={})
+    call.time_up(1)
+    assert call.last == [StopListening(LEG), PlayAudio(LEG, 2, "hello.wav")]
+    assert call.lines[0]["reason"] == "the line was not heard"
+    call = Played(MESSAGE, amd=TO_MESSAGE)
+    call.hear(*GREETS)
+    call.time_up(1)
+    assert call.last == []  # the time to decide is over already
+    call.time_up(2)
+    assert call.result["amd"]["beep"] == "none"
+
+
+def test_a_machine_that_hangs_up_before_its_tone_was_a_machine_all_the_same() -> None:
+    call = Played(MESSAGE, amd=TO_MESSAGE)
+    call.hear(*GREETS)
+    call.hung_up()
+    assert (call.lines[0]["decision"], call.lines[0]["cut_off"]) == ("machine", True)
+    assert call.result["amd"]["decision"] == "machine"
