@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dialer.core.model import Mono, Trunk
-from dialer.core.pacing import GUARD_SECONDS, TOLERANCE_SECONDS, TOLERANCE_SHARE, Interval, Pacing, Sent
+from dialer.core.pacing import GUARD_SECONDS, Interval, Pacing, Sent, tolerance_of
 
 AHEAD = 0.010
 
@@ -72,7 +72,7 @@ class Loop:
 
 def assert_kept(departures: list[float], per_second: float) -> None:
     interval, most = 1 / per_second, max(1, int(per_second))
-    slack = min(TOLERANCE_SECONDS, interval * TOLERANCE_SHARE) + 1e-9
+    slack = tolerance_of(interval) + 1e-9
     assert all(later - sooner >= interval - slack for sooner, later in pairwise(departures))
     for sooner, later in zip(departures, departures[most:], strict=False):
         assert later - sooner > 1, f"more than {most} in a sliding second"
@@ -100,7 +100,7 @@ def test_no_limit_is_broken_by_late_turns_and_random_ends(
             loop.end(index * 7)
     for trunk in trunks:
         assert_kept([at for name, at in loop.left if name == trunk.name], trunk.calls_per_second)
-    slack = min(TOLERANCE_SECONDS, stagger * TOLERANCE_SHARE) + 1e-9
+    slack = tolerance_of(stagger) + 1e-9
     assert all(later - sooner >= stagger - slack for (_, sooner), (_, later) in pairwise(loop.left))
 
 

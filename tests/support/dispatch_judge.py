@@ -33,7 +33,7 @@ from dialer.core.events import (
     Rang,
 )
 from dialer.core.model import CallId, Campaign, CampaignId, CampaignStatus, Disposition, LegId, Mono, Trunk, WallMs
-from dialer.core.pacing import TOLERANCE_SECONDS, TOLERANCE_SHARE, Pacing
+from dialer.core.pacing import Pacing, tolerance_of
 from tests.support.clock import FakeClock
 from tests.support.fake_store import FakeStore
 
@@ -58,7 +58,7 @@ INSTANT = 1e-6
 
 def slack(interval: float) -> float:
     """How much closer than `interval` two departures may come."""
-    return min(TOLERANCE_SECONDS, interval * TOLERANCE_SHARE) + INSTANT
+    return tolerance_of(interval) + INSTANT
 
 
 @dataclass(slots=True)

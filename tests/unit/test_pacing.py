@@ -1,7 +1,7 @@
 import pytest
 
 from dialer.core.model import Mono, Trunk
-from dialer.core.pacing import GUARD_SECONDS, Admission, Interval, Pacing, Rate, Sent
+from dialer.core.pacing import GUARD_SECONDS, Admission, Interval, Pacing, Rate, Sent, tolerance_of
 
 
 def leave(rate: Rate | Interval, at: float) -> Sent:
@@ -142,11 +142,41 @@ def test_what_every_invite_takes_to_the_wire_is_not_held_against_the_next() -> N
     assert interval.earliest() == pytest.approx(0.118)
 
 
-def test_a_long_row_of_plans_is_asked_once_each_though_every_two_limits_lead_to_it() -> None:
-    stagger, rate = Interval(0.002), Interval(0.001)
-    plans = [Sent(Mono(n * 0.002)) for n in range(300)]
+def test_a_row_of_plans_moves_with_its_first_one_however_long_it_is() -> None:
+    stagger, rate = Interval(0.02), Interval(0.01)
+    plans = [Sent(Mono(n * 0.02)) for n in range(5_000)]
     for plan in plans:
         stagger.take(plan)
         rate.take(plan)
-    plans[0].left(Mono(1.0))
-    assert plans[-1].earliest() == pytest.approx(1.0 + 299 * 0.0016)
+    plans[0].left(Mono(10.0))
+    assert plans[-1].earliest() == pytest.approx(10.0 + 4_999 * 0.018)
+
+
+def test_a_plan_that_is_given_up_keeps_its_place_and_holds_nobody_up_after_the_next_departure() -> None:
+    interval = Interval(0.1)
+    first, _given_up, third, fourth = plans = [Sent(Mono(n * 0.1)) for n in range(4)]
+    for plan in plans:
+        interval.take(plan)
+    first.left(Mono(0.5))
+    assert third.earliest() == pytest.approx(0.5 + 2 * 0.098)
+    third.left(third.at)
+    assert fourth.earliest() == pytest.approx(third.at + 0.098)
+
+
+def test_one_that_leaves_out_of_turn_is_kept_away_from_too() -> None:
+    interval = Interval(0.1)
+    first, second, third = plans = [Sent(Mono(n * 0.1)) for n in range(3)]
+    for plan in plans:
+        interval.take(plan)
+    first.left(Mono(0.0))
+    third.left(Mono(0.2))  # the second waits for another limit of its own
+    assert second.earliest() == pytest.approx(0.298)
+
+
+@pytest.mark.parametrize(
+    ("interval", "tolerance"), [(0, 0), (0.0005, 0.0005), (0.00125, 0.001), (0.006, 0.0012), (1, 0.002)]
+)
+def test_an_interval_may_be_shorter_by_little_and_a_very_short_one_by_most_of_it(
+    interval: float, tolerance: float
+) -> None:
+    assert tolerance_of(interval) == pytest.approx(tolerance)
