@@ -8,7 +8,6 @@ from api.backend import Accounts, Principal
 from api.offload import in_thread
 from api.problems import Problem
 from api.rate_limit import RateLimit
-from api.scopes import require
 
 # Ours are 43 characters. Longer ones than this cannot be ours, and need no look at the database.
 _MAX_TOKEN_CHARACTERS = 512
@@ -35,7 +34,6 @@ async def authenticate(request: Request, accounts: Accounts) -> Principal:
         raise _unauthorized("The token is unknown, expired or revoked", 'Bearer error="invalid_token"')
     if isinstance(accounts, Admission):
         accounts.admit(principal)
-    require(principal.scope, request.method, request.url.path)
     return principal
 
 

@@ -53,7 +53,7 @@ def routes(backend: Backend) -> list[Route]:
 
     accounts = backend.accounts
     return [
-        resource("/call", accounts, POST=create),
+        resource("/call", accounts, scope_after_body=True, POST=create),
         resource("/call/{id}", accounts, GET=show),
         resource("/call/{id}/cancel", accounts, POST=cancel),
         resource("/call/{id}/explain", accounts, GET=explain),

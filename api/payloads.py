@@ -39,7 +39,9 @@ async def fill(body: IO[bytes], request: Request, max_bytes: int) -> None:
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if coding not in {"", "identity"}:
         raise Problem(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Content-Encoding {coding!r} is not supported: send plain JSON"
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            f"Content-Encoding {coding!r} is not supported: send plain JSON",
+            headers={"Accept-Encoding": "identity"},  # RFC 9110, 15.5.16
         )
     announced = request.headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and int(announced) > max_bytes:
@@ -99,9 +101,11 @@ async def json_object(request: Request, max_bytes: int) -> dict[str, Any]:
         parsed = json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise bad_request(f"Malformed JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise bad_request(f"Malformed JSON: {reason}") from None
+    except RecursionError:
+        raise bad_request("Malformed JSON: nested too deeply") from None
+    except ValueError:
+        # Python reads no number of more than 4,300 digits.
+        raise bad_request("Malformed JSON: a number has too many digits") from None
     if not isinstance(parsed, dict):
         raise bad_request("The body must be a JSON object")
     return parsed
@@ -109,7 +113,7 @@ async def json_object(request: Request, max_bytes: int) -> dict[str, Any]:
 
 def _no_constant(name: str) -> NoReturn:
     # Python reads NaN and Infinity, which are not JSON (RFC 8259, 6).
-    raise ValueError(f"{name} is not a JSON value")
+    raise bad_request(f"Malformed JSON: {name} is not a JSON value")
 
 
 def idempotency_key(request: Request) -> str | None:

@@ -13,6 +13,7 @@ from api.auth import authenticate
 from api.backend import Accounts, Principal
 from api.identifiers import canonical_uuid
 from api.problems import Problem, answer_to, not_found
+from api.scopes import require
 
 Handler = Callable[[Request, Principal], Awaitable[Response]]
 OpenHandler = Callable[[Request], Awaitable[Response]]
@@ -21,8 +22,15 @@ OpenHandler = Callable[[Request], Awaitable[Response]]
 class Resource:
     """The ASGI application behind one path. A method that has no handler is answered 405 with `Allow`, to anyone."""
 
-    def __init__(self, accounts: Accounts | None, handlers: dict[str, Callable[..., Awaitable[Response]]]) -> None:
+    def __init__(
+        self,
+        accounts: Accounts | None,
+        handlers: dict[str, Callable[..., Awaitable[Response]]],
+        *,
+        scope_after_body: bool = False,
+    ) -> None:
         self._accounts = accounts
+        self._scope_after_body = scope_after_body
         self._handlers = handlers
         allowed = {*handlers, "OPTIONS"} | ({"HEAD"} if "GET" in handlers else set())
         self._allow = ", ".join(sorted(allowed))
@@ -59,12 +67,18 @@ class Resource:
             )
         if self._accounts is None:
             return await handler(request)
-        return await handler(request, await authenticate(request, self._accounts))
+        who = await authenticate(request, self._accounts)
+        if not self._scope_after_body:
+            require(who.scope, request.method, request.url.path)
+        return await handler(request, who)
 
 
-def resource(path: str, accounts: Accounts, **handlers: Handler) -> Route:
-    """A path for holders of a token; `handlers` by method."""
-    return Route(path, Resource(accounts, dict(handlers)))
+def resource(path: str, accounts: Accounts, *, scope_after_body: bool = False, **handlers: Handler) -> Route:
+    """A path for holders of a token; `handlers` by method.
+
+    With `scope_after_body` they require the token's scope themselves: a faulty body is told of first, whoever sent it.
+    """
+    return Route(path, Resource(accounts, dict(handlers), scope_after_body=scope_after_body))
 
 
 def open_resource(path: str, **handlers: OpenHandler) -> Route:

@@ -20,8 +20,13 @@ def needed(method: str, path: str) -> str:
     return "submit" if path.startswith(_SUBMITTED) else "admin"
 
 
+def permits(scope: str, method: str, path: str) -> bool:
+    """Whether a token of `scope` may do this."""
+    return SCOPES.index(scope) >= SCOPES.index(needed(method, path))
+
+
 def require(scope: str, method: str, path: str) -> None:
     """Raises the problem 403 where a token of `scope` may not do this."""
-    wanted = needed(method, path)
-    if SCOPES.index(scope) < SCOPES.index(wanted):
+    if not permits(scope, method, path):
+        wanted = needed(method, path)
         raise Problem(HTTPStatus.FORBIDDEN, f"This token has the scope {scope!r}: {method} {path} needs {wanted!r}")

@@ -10,6 +10,7 @@ from api.answers import JsonAnswer
 from api.backend import Backend, Principal
 from api.payloads import fill, idempotency_key, media_type, one_of, query
 from api.problems import LATER
+from api.scopes import permits, require
 from dialer.core.form_intake import CSV, FORM_FIELDS, is_form
 from dialer.core.intake import Form
 
@@ -19,12 +20,16 @@ async def submit(backend: Backend, endpoint: Literal["campaign", "call"], reques
     content_type = request.headers.get("content-type", "") if endpoint == "campaign" else ""
     known = ("dry_run",) if endpoint == "campaign" else ()
     asked = query(request, *known, *(FORM_FIELDS if media_type(request) == CSV and known else ()))
-    dry_run = one_of("dry_run", asked, ("0", "1")) == "1"
+    allowed = permits(who.scope, request.method, request.url.path)
+    # Whoever may not submit gets 400 for a faulty body before 403, as anybody does, and nothing of a good one is stored.
+    dry_run = one_of("dry_run", asked, ("0", "1")) == "1" or not allowed
     form = Form(dry_run, content_type if is_form(content_type) else "", asked, who.token_id)
     key = idempotency_key(request)
     with backend.intake.spool() as body:
         await fill(body, request, backend.max_body_bytes)
         answer = await backend.intake.submit(who.account_id, endpoint, body, None if form.dry_run else key, form)
+    if not allowed and answer.status < HTTPStatus.BAD_REQUEST:
+        require(who.scope, request.method, request.url.path)
     headers = dict(LATER) if answer.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
     if answer.replayed:
         headers["Idempotent-Replayed"] = "true"

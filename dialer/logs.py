@@ -34,6 +34,8 @@ def configure(style: LogStyle) -> None:
         cache_logger_on_first_use=True,
     )
     speak(style, outlet)
+    # What it warns of are requests that are no HTTP: they are answered, and anyone could fill the log with them.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 def _mask_fields(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

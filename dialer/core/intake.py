@@ -375,14 +375,15 @@ def _load(body: bytes, rules: IntakeRules) -> dict[str, Any]:
     except RecursionError as error:
         raise _Refused(Refusal(400, "The body is not valid JSON: nested too deeply")) from error
     except ValueError as error:
-        raise _Refused(Refusal(400, f"The body is not valid JSON: {error}")) from error
+        # Python reads no number of more than 4,300 digits.
+        raise _Refused(Refusal(400, "The body is not valid JSON: a number has too many digits")) from error
     if not isinstance(document, dict):
         raise _Refused(Refusal(400, "The body must be a JSON object"))
     return document
 
 
 def _refuse_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not a number")
+    raise _Refused(Refusal(400, f"The body is not valid JSON: {word} is not a number"))
 
 
 def _too_many_values(body: bytes, rules: IntakeRules) -> bool:

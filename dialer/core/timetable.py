@@ -13,7 +13,12 @@ Minutes = int | float
 
 _LAST_YEAR = 9000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DATE_WITH_TIME = re.compile(r"[0-9W-]{7,10}[Tt ][0-9].*", re.ASCII)
+# What ISO 8601 writes, and no more: what else `fromisoformat` reads changes with Python's version.
+_DATE_WITH_TIME = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}|[0-9]{4}-W[0-9]{2}-[1-7]|[0-9]{4}W[0-9]{2}[1-7])[T ]"
+    r"[0-9]{2}(:?[0-9]{2}(:?[0-9]{2}([.,][0-9]+)?)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?",
+    re.ASCII,
+)
 _NO_LAUNCH = "must be a date with a time in ISO 8601, such as 2025-03-01T10:00:00Z"
 
 
@@ -64,11 +69,10 @@ def read_recall(value: object) -> tuple[Minutes, ...]:
     (0.5, 30, 120)
     """
     if isinstance(value, str):
-        text = value.strip()
-        if not text:
+        if not value:
             return ()
         try:
-            value = json.loads(text)
+            value = json.loads(value)
         except (ValueError, RecursionError) as error:
             raise ValueError("must hold a JSON array of minutes, such as [30, 120]") from error
     elif value is None:

@@ -32,7 +32,9 @@ def test_scopes_let_a_token_look_or_submit_or_do_everything(dialer: Dialer, clie
     for scope, answers in (("read", [200, 403, 403]), ("submit", [200, 202, 403]), ("admin", [200, 202, 200])):
         with with_scope(dialer, client.name, scope) as http:
             seen = [http.request(method, path, json=json) for method, path, json in asks]
+            faulty = http.post("/call", json={**body, "phone": "x"})
         assert [answer.status_code for answer in seen] == answers
+        assert faulty.status_code == 400, "before 403, whoever asks"
         assert all(scope in answer.json()["error"] for answer in seen if answer.status_code == 403)
     client.http.delete("/do-not-call", params={"phone": "+34600000399"})
     refused = dialer.run("token", "create", "--account", client.name, "--scope", "root", check=False)

@@ -235,6 +235,7 @@ class TestSubmission:
         answer = ask("POST", "/campaign", content=b"{}", headers={"Content-Encoding": "gzip"})
         assert answer.status_code == 415
         assert "gzip" in error_of(answer)
+        assert answer.headers["Accept-Encoding"] == "identity"
 
     def test_a_disk_without_room_for_the_body_is_503(
         self, ask: Ask, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
