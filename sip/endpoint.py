@@ -117,6 +117,11 @@ class Endpoint:
         self._log = StackLog()
         self._stack = pj.Endpoint()
 
+    @property
+    def rtp_ports(self) -> int:
+        """How many RTP ports are this worker's."""
+        return self._begin.rtp_ports
+
     def start(self) -> Self:
         """Bring the stack up. Raises pj.Error."""
         known = epoll_descriptors()

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +12,7 @@ import pjsua2 as pj
 from dialer.core.events import EndedBy, LegEnded, LegEvent, LegRefused, NoReply
 from dialer.core.model import LegId
 from sip.call import Leg, wall_ms
-from sip.endpoint import Endpoint
+from sip.endpoint import Account, Endpoint
 from sip.leg_media import LegMedia
 from sip.messages import Dial, MediaOrder
 from sip.trunk import UnfitForSip, asserted_identity, dialed_number, from_uri, request_user
@@ -20,6 +20,8 @@ from sip.trunk import UnfitForSip, asserted_identity, dialed_number, from_uri, r
 log = logging.getLogger(__name__)
 
 PJ_ETOOMANY: Final = 70_010
+ADDRESS_IN_USE: Final = 120_098  # PJ_STATUS_FROM_OS(EADDRINUSE)
+STACK_TRIES_PORTS: Final = 200
 # Asking the stack which places have become free takes some 20 us a leg. It is done after every turn, so that a
 # place counts as free at once, unless many are leaving: then in this share of the thread's time.
 SWEEP_IN_PASSING_SECONDS: Final = 0.001
@@ -74,19 +76,38 @@ class Legs:
                 parameters.txOption.headers.append(header)
         self.dialed += 1
         log.debug("INVITE", extra={"sip_call_id": order.sip_call_id, "trunk": order.trunk, "number": order.number})
-        leg = Leg(account, order.leg, order.sip_call_id, self._report, self._noted.append, trunk.trunk.codecs)
-        try:
-            leg.makeCall(uri, parameters)
-        except pj.Error as fault:
+        leg, failure = self._place(order, account, uri, parameters, trunk.trunk.codecs)
+        if failure is not None:
             # The stack may have called back with an end, too: one of the two is told.
             if leg.sent:
-                self._report(leg.end or LegEnded(order.leg, wall_ms(), EndedBy.STACK, reason=fault.reason))
+                self._report(leg.end or LegEnded(order.leg, wall_ms(), EndedBy.STACK, reason=failure.reason))
             else:
-                self._refuse(order.leg, fault.reason, transient=fault.status == PJ_ETOOMANY)
+                self._refuse(order.leg, failure.reason, transient=failure.status == PJ_ETOOMANY)
             leg.let_go()
             return
         self._legs[order.leg] = leg
         self._unheard.append((time.monotonic() + SILENCE_SECONDS, order.leg))
+
+    def _place(
+        self, order: Dial, account: Account, uri: str, parameters: pj.CallOpParam, codecs: Sequence[str]
+    ) -> tuple[Leg, pj.Error | None]:
+        """A leg whose INVITE leaves, or one that does not and why.
+
+        For RTP the stack tries 100 pairs of ports from where the trunk's last call had its own, and no more: behind as many
+        calls that stay, or that another trunk has there, it refuses, and the next call goes on from where it stopped.
+        """
+        tries = self._endpoint.rtp_ports // STACK_TRIES_PORTS + 2
+        while True:
+            leg = Leg(account, order.leg, order.sip_call_id, self._report, self._noted.append, codecs)
+            tries -= 1
+            try:
+                leg.makeCall(uri, parameters)
+            except pj.Error as fault:
+                if fault.status != ADDRESS_IN_USE or leg.sent or tries == 0:
+                    return leg, fault
+                leg.let_go()
+            else:
+                return leg, None
 
     def _refuse(self, leg: LegId, reason: str, *, transient: bool) -> None:
         self._report(LegRefused(leg, wall_ms(), reason, transient))

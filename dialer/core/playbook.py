@@ -24,7 +24,8 @@ class Playbook(Closed):
     name: Annotated[
         str,
         StringConstraints(min_length=1, max_length=200, strip_whitespace=True),
-        Field(json_schema_extra={"pattern": r"\S"}),
+        # U+0085 is white space in Unicode, and to those who strip, but not in the regular expressions of JSON Schema.
+        Field(json_schema_extra={"pattern": r"[^\s\u0085]"}),
     ]
     trunks: Annotated[
         list[Annotated[str, Field(json_schema_extra={"format": "trunk"})]],

@@ -216,3 +216,44 @@ async def test_a_port_that_is_taken_is_told_as_the_trunks_problem() -> None:
             assert any("trunk far: " in problem and "in use" in problem for problem in pool.state().problems)
             pool.dial(ONE, order())
             assert isinstance(await events.over(ONE), LegRefused)
+
+
+@async_test
+async def test_ports_that_others_hold_are_passed_over_however_many_they_are() -> None:
+    """The stack gives up after 100 pairs; the calls of another trunk, or long ones of the same, hold more than that."""
+    held = []
+    base = free_udp_ports(1_300)
+    try:
+        for port in range(base, base + 500, 2):  # of the 650 that are the first worker's
+            one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            held.append(one)
+            one.bind(("127.0.0.1", port))
+        rtp = (base, base + 1_299)
+        async with FarEnd() as far, pool_to(trunk_to(far.port), workers=1, rtp_ports=rtp) as (pool, events):
+            pool.dial(ONE, order())
+            await far.talking()
+            await events.wait(Answered, ONE)
+            pool.hang_up(ONE)
+            far.reply(await far.request("BYE"), 200)
+            await events.over(ONE)
+    finally:
+        for one in held:
+            one.close()
+
+
+def free_udp_ports(size: int) -> int:
+    """The first of so many ports in a row, all of them free now."""
+    for base in range(20_000, 32_000, 500):
+        trials = []
+        try:
+            for port in range(base, base + size, 2):
+                one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                trials.append(one)
+                one.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        finally:
+            for one in trials:
+                one.close()
+        return base
+    raise AssertionError("no free ports")
