@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import amd, claims, intake, lateness, peers, pending
+from benchmarks import amd, claims, intake, lateness, peers, pending, requests
 from dialer.core.amd import Answerer
 from scheduler.connection import sqlite3
 
@@ -115,8 +115,24 @@ def amd_table(small: bool) -> str:
     return f"{table(head.split('|'), rows)}\n\n{cost_table}\n\n{decided}"
 
 
+def api_table(small: bool) -> str:
+    rows: list[Sequence[object]] = []
+    for r in requests.measure(4 if small else 20):
+        late = [lateness.percentile(r.late_ms, share) for share in (0.5, 0.99)]
+        asked = f"{r.asked:g}" if r.asked else "as many as are answered, from 16 connections"
+        if r.answered is None:
+            rows.append([r.what, "", "", "", "", "", "", *late, max(r.late_ms)])
+            continue
+        a = r.answered
+        took = [lateness.percentile(a.took_ms, share) for share in (0.5, 0.99)]
+        rows.append([r.what, asked, len(a.took_ms) / a.seconds, *took, max(a.took_ms), a.errors, *late, max(r.late_ms)])
+    head = "requests|asked a second|answered a second|p50 ms|p99 ms|max ms|errors|INVITE late p50 ms|p99 ms|max ms"
+    return table(head.split("|"), rows)
+
+
 TABLES: dict[str, Callable[[bool], str]] = {
     "lateness": lateness_table,
+    "api": api_table,
     "intake": intake_table,
     "claims": claims_table,
     "pending": pending_table,

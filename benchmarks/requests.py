@@ -60,7 +60,7 @@ class Run:
     late_ms: list[float]
 
 
-def measure(seconds: float, full_speed: bool = True) -> Iterator[Run]:
+def measure(seconds: float) -> Iterator[Run]:
     """Without requests, at steady rates, and at full speed; each for so long."""
     with tempfile.TemporaryDirectory(prefix="dialer-bench-") as name, FarEnd(Path(name)) as far_end:
         folder = Path(name)
@@ -77,9 +77,9 @@ def measure(seconds: float, full_speed: bool = True) -> Iterator[Run]:
                 ("GET /campaign/{id}", (look,), 100, 4),
                 ("POST /call", (place,), 50, 4),
                 ("both in turn", (look, place), 100, 8),
+                ("GET /campaign/{id}", (look,), 0, 16),
+                ("POST /call", (place,), 0, 16),
             ]
-            if full_speed:
-                cases += [("GET /campaign/{id}", (look,), 0, 16), ("POST /call", (place,), 0, 16)]
             runs: list[tuple[str, float, Answered | None, str]] = []
             for i, (what, requests, rate, connections) in enumerate(cases):
                 size = round(_DIALED_A_SECOND * seconds)

@@ -7,7 +7,6 @@ hangs up at once.
 """
 
 import asyncio
-import gc
 import importlib
 import multiprocessing
 import signal
@@ -28,6 +27,7 @@ from api.rate_limit import RateLimit
 from api.server import HttpServer, serve_http
 from config.settings import Settings
 from dialer.call_log import CallLog
+from dialer.collector import spare_what_stays
 from dialer.condition import not_ready, snapshot, trunk_records
 from dialer.control import EngineControl
 from dialer.core.dispatch import Limits
@@ -236,9 +236,7 @@ class Service:
             max_body_bytes=settings.api.max_body_bytes,
             events=self._outlets.events,
         )
-        # What is loaded by now stays: the collector need not walk it again while calls wait.
-        gc.collect()
-        gc.freeze()
+        spare_what_stays()
         return await serve_http(create_app(backend), settings.api.host, settings.api.port)
 
     def _start_backups(self, parts: AsyncExitStack, clock: Clock) -> None:

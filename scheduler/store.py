@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -187,6 +188,12 @@ class SqliteStore:
         return row
 
 
+@lru_cache(maxsize=64)
+def _read_playbook(body: str) -> Playbook:
+    # Every POST /call is a campaign: those with the same playbook share it.
+    return Playbook.model_validate_json(body)
+
+
 def _stored(row: Sequence[Any]) -> StoredCampaign:
     return StoredCampaign(
         campaign=Campaign(
@@ -198,7 +205,7 @@ def _stored(row: Sequence[Any]) -> StoredCampaign:
             size=row[5],
             recall_ms=tuple(round(minutes * 60_000) for minutes in json.loads(row[6])),
             scheduled=bool(row[7]),
-            playbook=Playbook.model_validate_json(row[8]),
+            playbook=_read_playbook(row[8]),
             expires_at=row[14],
             zones=tuple(tuple(zones) for zones in json.loads(row[15])),
             token=row[16],

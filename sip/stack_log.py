@@ -14,8 +14,9 @@ ERRORS: Final = 1  # the stack's level for what has failed; 4 would tell each me
 # Strangers can make the stack complain by the thousand: each datagram that is no SIP is an error to it.
 LINES_AT_ONCE: Final = 5
 LINE_SECONDS: Final = 10.0
-# What pjsua2 raises it logs too. Whoever made the call knows, and often expects it.
-_OUR_OWN: Final = "/pjsua2/"
+# What pjsua2 raises it logs too: whoever made the call knows, and often expects it. And each RTP port that is taken: it
+# takes the next.
+_EXPECTED: Final = ("/pjsua2/", "RTP socket bind()")
 
 
 class StackLog(pj.LogWriter):  # type: ignore[misc]
@@ -36,7 +37,8 @@ class StackLog(pj.LogWriter):  # type: ignore[misc]
     @contained
     def write(self, entry: pj.LogEntry) -> None:
         """One line of the stack's."""
-        if _OUR_OWN in entry.msg:
+        message = entry.msg
+        if any(words in message for words in _EXPECTED):
             return
         now = time.monotonic()
         self._allowed = min(LINES_AT_ONCE, self._allowed + (now - self._at) / LINE_SECONDS)
@@ -46,6 +48,6 @@ class StackLog(pj.LogWriter):  # type: ignore[misc]
             return
         self._allowed -= 1
         # What follows the first line is a packet as it came, with whatever its sender has put into it.
-        line = entry.msg.strip().partition("\n")[0]
+        line = message.strip().partition("\n")[0]
         log.warning("pjsip: %s", line, extra={"left_out": self._left_out} if self._left_out else None)
         self._left_out = 0

@@ -55,6 +55,11 @@ class Flag:
     value: int = 0
 
 
+def test_campaigns_with_the_same_playbook_share_it(world: SqliteWorld) -> None:
+    a, b = (world.store.campaign(world.add_campaign().id).campaign for _ in range(2))
+    assert a.playbook is b.playbook
+
+
 def test_a_full_disk_stores_nothing_and_the_same_batch_succeeds_later(world: SqliteWorld) -> None:
     c = world.add_campaign(size=300)
     changes: list[Change] = [armed(c, i) for i in range(300)]
