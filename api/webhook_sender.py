@@ -22,8 +22,9 @@ from api import topics
 from api.event_log import Webhooks
 from api.feed import Feed
 from api.offload import in_thread
-from api.webhook_targets import CheckedTransport, ForbiddenTarget
+from api.webhook_targets import CheckedTransport
 from dialer.core.model import WallMs
+from dialer.core.targets import ForbiddenTarget
 from dialer.ports import RecordedEvent, StoreUnavailable, WebhookTarget
 
 log = structlog.get_logger("webhooks")

@@ -14,7 +14,8 @@ from api.payloads import json_object, query
 from api.problems import Problem, bad_request, not_found
 from api.resource import path_id, resource
 from api.schemas import EventType
-from api.webhook_targets import ForbiddenTarget, check_url
+from api.webhook_targets import check_url
+from dialer.core.targets import ForbiddenTarget
 
 EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 _MAX_BYTES = 1 << 16

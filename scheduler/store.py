@@ -209,6 +209,7 @@ def _stored(row: Sequence[Any]) -> StoredCampaign:
             expires_at=row[14],
             zones=tuple(tuple(zones) for zones in json.loads(row[15])),
             token=row[16],
+            uuid=row[17],
         ),
         status=CampaignStatus(row[9]),
         cursor=row[10],
@@ -223,7 +224,8 @@ _PROVE: Final = """
 INSERT INTO meta (key, value) VALUES ('proofs', 1) ON CONFLICT (key) DO UPDATE SET value = value + 1"""
 _CAMPAIGN: Final = """
 SELECT id, account_id, launch_at + clock_shift_ms, stagger_ms, first_call, size, recall, scheduled, playbook,
-       status, cursor, finished, live, last_first_attempt_at, expires_at, zones, token_id
+       status, cursor, finished, live, last_first_attempt_at, expires_at, zones, token_id,
+       CASE WHEN single THEN NULL ELSE uuid END
 FROM campaign_now"""
 # The first condition is word for word that of the index campaign_active: SQLite uses a partial index only then.
 _ACTIVE: Final = """

@@ -25,8 +25,9 @@ def create(
 ) -> None:
     """Have an account's events delivered to an address; prints the secret that signs them. This once."""
     # Here, so that the other commands need not wait for the server's libraries.
-    from api.webhook_targets import ForbiddenTarget, check_url
+    from api.webhook_targets import check_url
     from api.webhooks import EVENT_TYPES
+    from dialer.core.targets import ForbiddenTarget
 
     if unknown := sorted(set(events or ()) - set(EVENT_TYPES)):
         raise typer.BadParameter(f"{unknown[0]}: must be one of {', '.join(EVENT_TYPES)}", param_hint="--event")

@@ -91,7 +91,8 @@ class Campaign:
     `recall_ms` are offsets from the anchor, ascending. `scheduled` says that a launch_at was given: then the anchor of a
     call's recalls is its own slot, else the time of its first INVITE. A single call (POST /call) is a campaign of one.
     No attempt begins at `expires_at` or later (None: at any time). `zones` is where its people may be, where calling hours
-    asked for it (`dialer.core.zones`). `token` is the bearer token by which it came (None: not known).
+    asked for it (`dialer.core.zones`). `token` is the bearer token by which it came (None: not known). `uuid` is the id that
+    users follow; None: that of a single call, which they follow by the call's.
     """
 
     id: CampaignId
@@ -106,6 +107,7 @@ class Campaign:
     expires_at: WallMs | None = None
     zones: tuple[tuple[str, ...], ...] = ()
     token: int | None = None
+    uuid: str | None = None
 
     def slot(self, call: CallId) -> WallMs:
         """When the first attempt of `call` is due."""

@@ -16,6 +16,15 @@ from dialer.core.step_kinds import Play, Say
 from dialer.core.templates import fill
 
 
+@dataclass(frozen=True, slots=True)
+class CallIds:
+    """What programs know an attempt by: the ids of its call and campaign (None: a call by itself), and its number."""
+
+    call: str = ""
+    campaign: str | None = None
+    attempt: int = 1
+
+
 @dataclass(slots=True)
 class Stage:
     """What the steps of one call share: its leg, the `values` that texts are filled with, and the `result` so far.
@@ -27,6 +36,7 @@ class Stage:
     values: dict[str, Any]
     recording_name: str
     at: WallMs
+    ids: CallIds = CallIds()
     result: dict[str, Any] = field(default_factory=dict)
     _token: int = 0
     _news: bool = False

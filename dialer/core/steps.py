@@ -19,7 +19,7 @@ from dialer.core.contact import LONGEST_TEXT
 from dialer.core.disposition import Why
 from dialer.core.events import TalkEvent
 from dialer.core.model import LegId, WallMs
-from dialer.core.stage import Over, Run, Said, Stage
+from dialer.core.stage import CallIds, Over, Run, Said, Stage
 from dialer.core.step_kinds import END, Branch, Goto, Hangup, Set, Step
 from dialer.core.step_runs import run_of
 from dialer.core.templates import fill
@@ -41,7 +41,7 @@ class Script:
     """One answered call's way through its steps. After the last step comes `Finish`, always, and once.
 
     `values` are the contact's fields with `phone`; `recording_name` is what its recordings are called, a number behind it.
-    With `amd` it is found out first who answered.
+    With `amd` it is found out first who answered. `ids` are told to other programs that the steps speak with.
     """
 
     def __init__(
@@ -51,10 +51,11 @@ class Script:
         values: Mapping[str, Any] | None = None,
         recording_name: str = "call",
         amd: Amd | None = None,
+        ids: CallIds | None = None,
     ) -> None:
         known: dict[str, Any] = {**(values or {}), "gathered": {}}
         known["custom_fields"] = dict(known.get("custom_fields") or {})
-        self._stage = Stage(leg, known, recording_name, WallMs(0))
+        self._stage = Stage(leg, known, recording_name, WallMs(0), ids or CallIds())
         self._steps = steps
         self._amd = amd
         self._labels = {step.label: i for i, step in enumerate(steps) if step.label is not None}

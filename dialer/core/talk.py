@@ -11,6 +11,7 @@ from dialer.core.effects import Effect
 from dialer.core.events import TalkEvent
 from dialer.core.live import LiveAttempt
 from dialer.core.model import LegId, WallMs
+from dialer.core.stage import CallIds
 from dialer.core.steps import Script
 
 
@@ -29,7 +30,8 @@ class Talk:
     def __init__(self, attempt: LiveAttempt, leg: LegId) -> None:
         call, playbook = attempt.call, attempt.lane.campaign.playbook
         values = {**call.contact, "phone": call.phone}
-        self._script = Script(leg, playbook.steps, values, attempt.sip_call_id, playbook.amd)
+        ids = CallIds(call.uuid, attempt.lane.campaign.uuid, attempt.number)
+        self._script = Script(leg, playbook.steps, values, attempt.sip_call_id, playbook.amd, ids)
         self._attempt = attempt
         self._steps = 0
 

@@ -1,6 +1,7 @@
 """The store on SQLite and the fake that counts from scratch agree after any changes, allowed or not, reopened at any time."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class StoresAgree(RuleBasedStateMachine):
         self.batch: list[Change] = []
         for size in SIZES:
             one, other = (world.add_campaign(size=size, launch_at=T0) for world in (self.sqlite, self.fake))
-            assert one == other
+            assert replace(one, uuid=None) == other, "but for the id that users follow, which is drawn"
 
     def teardown(self) -> None:
         self.sqlite.close()

@@ -62,10 +62,10 @@ class SqliteWorld:
         with transaction(self.connection):
             playbook_id = self.add_playbook(account, playbook)
             (first,) = self.connection.execute("SELECT value FROM meta WHERE key = 'next_call'").fetchone()
-            (campaign,) = self.connection.execute(
+            campaign, uuid = self.connection.execute(
                 "INSERT INTO campaign (uuid, account_id, playbook_id, playbook, single, status, scheduled, launch_at,"
                 " stagger_ms, recall, first_call, size, total_contacts, duplicate_contacts, created_at)"
-                " VALUES (lower(hex(randomblob(16))), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?) RETURNING id",
+                " VALUES (lower(hex(randomblob(16))), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?) RETURNING id, uuid",
                 (
                     account,
                     playbook_id,
@@ -100,6 +100,7 @@ class SqliteWorld:
             recall_ms,
             scheduled,
             playbook,
+            uuid=None if single else uuid,
         )
 
     def forbid(self, phone: str) -> None:
