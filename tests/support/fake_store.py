@@ -126,6 +126,7 @@ class FakeStore:
             recall_ms,
             scheduled,
             playbook,
+            uuid=f"{first:032x}",
         )
         self.campaigns[campaign.id] = FakeCampaign(campaign, CampaignStatus.SCHEDULED)
         for i in range(size):
