@@ -60,6 +60,7 @@ class Leg(pj.Call):  # type: ignore[misc]
         codecs: Sequence[str] = (),
     ) -> None:
         super().__init__(account)
+        self.account = account  # the stack refers to it: it must live as long
         self.leg = leg
         self.sip_call_id = sip_call_id
         self.sent = self.answered = False

@@ -5,6 +5,7 @@ import os
 import random
 import ssl
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ _TRANSPORTS: Final = {  # by the word in the URI and whether the address is IPv6
     ("tcp", True): pj.PJSIP_TRANSPORT_TCP6,
     ("tls", True): pj.PJSIP_TRANSPORT_TLS6,
 }
+GOODBYE_SECONDS: Final = 5.0  # for the answer to an un-REGISTER, which may be a challenge
 STRANGERS: Final = 16  # places beside our legs, for incoming calls until they are rejected
 REGISTER_SECONDS: Final = 300
 REGISTER_AGAIN_SECONDS: Final = (2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 120.0, 300.0)
@@ -78,7 +80,7 @@ class Account(pj.Account):  # type: ignore[misc]
         super().__init__()
         self.trunk = trunk
         self._strangers = strangers
-        self._report = report
+        self.report = report
         self._registering = registering
 
     @contained
@@ -97,7 +99,7 @@ class Account(pj.Account):  # type: ignore[misc]
         registered = prm.status == 0 and prm.code // 100 == 2 and prm.expiration > 0
         if prm.code // 100 != 2 or registered:  # else it is our own good-bye
             self._registering.ended(prm.code, time.monotonic(), registered=registered)
-        self._report(RegistrationChanged(self.trunk, registered, prm.code, prm.reason))
+        self.report(RegistrationChanged(self.trunk, registered, prm.code, prm.reason))
 
 
 class Endpoint:
@@ -113,6 +115,7 @@ class Endpoint:
         self._accounts: dict[str, tuple[Account, Target, SetTrunk]] = {}
         self._transports: dict[tuple[str, str, str, bool], int] = {}
         self._registering: dict[str, Registering] = {}
+        self._leaving: deque[tuple[float, Account]] = deque()
         self.strangers: list[pj.Call] = []
         self._log = StackLog()
         self._stack = pj.Endpoint()
@@ -171,17 +174,45 @@ class Endpoint:
 
     def set_trunk(self, order: SetTrunk) -> None:
         """Make or change a trunk's account. Raises pj.Error and UnfitForSip."""
-        target = order.trunk.target
+        target, name = order.trunk.target, order.trunk.name
         config = self._account_configuration(order, target)
-        known = self._accounts.get(order.trunk.name)
-        if known is not None:
+        known = self._accounts.get(name)
+        if known is not None and not _keeps_registration(known[2]):
             known[0].modify(config)
-            self._accounts[order.trunk.name] = (known[0], target, order)
+            self._accounts[name] = (known[0], target, order)
             return
-        registering = self._registering[order.trunk.name] = Registering()
-        account = Account(order.trunk.name, self.strangers, self._report, registering)
-        account.create(config)
-        self._accounts[order.trunk.name] = (account, target, order)
+        registering = Registering()
+        if known is not None and known[2] != order:
+            # The stack cannot change a registration that is being made or ended just now. Its successor waits for the good-bye,
+            # else that could take the new binding away.
+            config.regConfig.registerOnAdd = False
+            self.drop_trunk(name, registering if _keeps_registration(order) else None)
+        if name not in self._accounts:
+            account = Account(name, self.strangers, self._report, registering)
+            account.create(config)
+            self._registering[name] = registering
+            self._accounts[name] = (account, target, order)
+
+    def drop_trunk(self, name: str, successor: Registering | None = None) -> None:
+        """Forget a trunk. Its account leaves the registrar, and is deleted after that and its last leg, which holds it.
+
+        `successor` is a registration that is to begin then.
+        """
+        self._registering.pop(name, None)
+        known = self._accounts.pop(name, None)
+        if known is None:
+            return
+        leaving, now = self._leave_registrar(known[0], known[2]), time.monotonic()
+        if successor is not None:
+            successor.again_at = now + GOODBYE_SECONDS * leaving
+        if leaving:
+
+            def gone(_: RegistrationChanged) -> None:
+                if successor is not None and not successor.failures:
+                    successor.again_at = time.monotonic()
+
+            known[0].report = gone
+            self._leaving.append((now + GOODBYE_SECONDS, known[0]))
 
     def _account_configuration(self, order: SetTrunk, target: Target) -> pj.AccountConfig:
         trunk, config = order.trunk, pj.AccountConfig()
@@ -202,7 +233,7 @@ class Endpoint:
         for part in (config.sipConfig, config.mediaConfig):
             # With IPv6 in the build and not switched off here, 1,000 calls a second fall to 2.6.
             part.ipv6Use = pj.PJSUA_IPV6_DISABLED if four else pj.PJSUA_IPV6_ENABLED_USE_IPV6_ONLY
-        config.regConfig.registrarUri = target.uri_of("") if trunk.register and order.registers else ""
+        config.regConfig.registrarUri = target.uri_of("") if _keeps_registration(order) else ""
         config.regConfig.timeoutSec = REGISTER_SECONDS
         config.regConfig.retryIntervalSec = config.regConfig.firstRetryIntervalSec = 0  # `Registering` decides
         config.mediaConfig.transportConfig.port = self._begin.rtp_port
@@ -230,8 +261,10 @@ class Endpoint:
         self._stack.libHandleEvents(milliseconds)
 
     def register_again(self) -> None:
-        """Try registrations that failed once more, those whose pause is over."""
+        """Try registrations that failed once more, those whose pause is over; let go accounts that have said good-bye."""
         now = time.monotonic()
+        while self._leaving and self._leaving[0][0] <= now:
+            self._leaving.popleft()
         for name, registering in self._registering.items():
             if registering.again_at is not None and registering.again_at <= now:
                 registering.again_at = None
@@ -245,14 +278,24 @@ class Endpoint:
         """Tell the registrars that we leave; the answers come with later `handle_events`. Whether there are any."""
         left = False
         self._registering.clear()
-        for account, _, order in self._accounts.values():
-            if order.trunk.register and order.registers:
-                try:
-                    account.setRegistration(False)
-                    left = True
-                except pj.Error as fault:  # it was not registered
-                    log.debug("trunk %s: %s", order.trunk.name, fault.reason)
+        for known in self._accounts.values():
+            left |= self._leave_registrar(known[0], known[2])
         return left
+
+    def _leave_registrar(self, account: Account, order: SetTrunk) -> bool:
+        """Whether there is an answer to be waited for."""
+        if not _keeps_registration(order):
+            return False
+        try:
+            account.setRegistration(False)
+        except pj.Error as fault:  # it was not registered
+            log.debug("trunk %s: %s", order.trunk.name, fault.reason)
+            return False
+        return True
+
+
+def _keeps_registration(order: SetTrunk) -> bool:
+    return order.trunk.register and order.registers
 
 
 def epoll_descriptors() -> set[int]:

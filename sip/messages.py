@@ -73,6 +73,13 @@ class SetTrunk:
 
 
 @dataclass(frozen=True, slots=True)
+class DropTrunk:
+    """Take no more legs for the trunk, and leave its registrar; legs that it has go on."""
+
+    trunk: str
+
+
+@dataclass(frozen=True, slots=True)
 class Dial:
     """Send an INVITE for `leg` now."""
 
@@ -188,7 +195,7 @@ class Failed:
 
 MediaOrder = Play | StopPlaying | Record | StopRecording | Listen | StopListening
 """What is ordered of a leg's audio."""
-Command = Begin | SetTrunk | Dial | HangUp | MediaOrder | Ping | Retire
+Command = Begin | SetTrunk | DropTrunk | Dial | HangUp | MediaOrder | Ping | Retire
 Report = Pong | RegistrationChanged | TrunkFailed | Failed | LegEvent
 Message = Command | Report
 
@@ -287,7 +294,8 @@ def _record_reader(kind: type) -> _Reader:
 
 
 _KINDS: Final[tuple[type, ...]] = (
-    *(Begin, SetTrunk, Dial, HangUp, Play, StopPlaying, Record, StopRecording, Listen, StopListening, Ping, Retire),
+    *(Begin, SetTrunk, DropTrunk, Dial, HangUp, Ping, Retire),
+    *(Play, StopPlaying, Record, StopRecording, Listen, StopListening),
     *(Pong, RegistrationChanged, TrunkFailed, Failed),
     *(InviteSent, NoReply, Rang, Answered, LegEnded, LegRefused, LegLost, PlayEnded, DigitPressed, Heard, RecordEnded),
 )

@@ -35,9 +35,14 @@ class PoolPlan:
 
 
 def plan_pool(
-    facts: BuildFacts, max_concurrent_calls: int, *, workers: int | None = None, rtp: tuple[int, int] | None = None
+    facts: BuildFacts,
+    max_concurrent_calls: int,
+    *,
+    workers: int | None = None,
+    rtp: tuple[int, int] | None = None,
+    beside: PoolPlan | None = None,
 ) -> PoolPlan:
-    """The plan for that many legs at once. Raises PlanImpossible.
+    """The plan for that many legs at once, whose workers may run beside those of another plan. Raises PlanImpossible.
 
     A small build (the PyPI wheel: 4 calls) gets one process for each 4 legs and one more, for places that a dead peer
     holds for 32 s: 30 legs, 9 workers. A large build gets two processes, or as many as the legs need, each able to carry
@@ -56,7 +61,7 @@ def plan_pool(
     least = RTP_PORTS_A_LEG * places
     if rtp is None:
         ports = max(least, 32)
-        return PoolPlan(count, places, slots, _free_range(slots * ports), ports)
+        return PoolPlan(count, places, slots, _free_range(slots * ports, beside), ports)
     base = rtp[0] + rtp[0] % 2  # RTP ports are even, RTCP's are the next (RFC 3550 section 11)
     ports = (rtp[1] - base + 1) // slots // 2 * 2
     if ports < least:
@@ -64,11 +69,20 @@ def plan_pool(
             f"rtp_port_min {rtp[0]} to rtp_port_max {rtp[1]} is too small: {slots} x {least} = {slots * least} ports"
             f" are needed ({count} workers and {SPARE_SLOTS} spare, {RTP_PORTS_A_LEG} ports for each of {places} calls)"
         )
+    if beside is not None and beside.slots != slots:
+        raise PlanImpossible(
+            f"{count} workers share rtp_port_min to rtp_port_max in another way than the {beside.workers} that run: this needs"
+            " a restart"
+        )
     return PoolPlan(count, places, slots, base, ports)
 
 
-def _free_range(size: int) -> int:
+def _free_range(size: int, beside: PoolPlan | None) -> int:
     low, high = AUTOMATIC_RTP
+    if beside is not None:
+        # The larger part of what the other plan leaves.
+        below, above = (low, beside.rtp_base), (beside.rtp_base + beside.slots * beside.rtp_ports, high)
+        low, high = max(below, above, key=lambda part: part[1] - part[0])
     if size > high - low:
         raise PlanImpossible(f"{size} RTP ports do not fit between {low} and {high}: set rtp_port_min and rtp_port_max")
     base = low

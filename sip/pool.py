@@ -28,6 +28,7 @@ from sip.messages import (
     Begin,
     Command,
     Dial,
+    DropTrunk,
     HangUp,
     Listen,
     Message,
@@ -44,9 +45,9 @@ from sip.options import why_not
 from sip.orphans import end_orphans
 from sip.plan import plan_pool
 from sip.process import WorkerProcess
-from sip.resolve import Way, find_way
 from sip.supervisor import Supervisor
-from sip.trunk import Target, TrunkProfile
+from sip.trunk import TrunkProfile
+from sip.trunk_table import TrunkTable
 
 log = logging.getLogger(__name__)
 
@@ -95,8 +96,7 @@ class WorkerPool:
         media_dscp: int = 46,
         log: LogStyle = LogStyle(),  # noqa: B008 - frozen
     ) -> None:
-        self._trunks = {trunk.name: trunk for trunk in trunks}
-        self._targets: dict[str, Target] = {trunk.name: trunk.hop for trunk in trunks}
+        self._trunks = TrunkTable(trunks, bind_host)
         self._max_calls = max_concurrent_calls
         self._media_directory = media_directory
         self._bind_host = bind_host
@@ -107,10 +107,6 @@ class WorkerPool:
         self._dscp = signalling_dscp, media_dscp
         self._log = log
         self._supervisor: Supervisor | None = None
-        self._ways: dict[str, Way] = {}
-        self._unresolved: dict[str, str] = {}
-        self._failed_trunks: dict[str, str] = {}
-        self._registered = {trunk.name: False for trunk in trunks if trunk.register}
         self._registrar: WorkerProcess | None = None
         self._carriers: dict[LegId, WorkerProcess] = {}
         self._dialogs: dict[LegId, str] = {}
@@ -132,11 +128,9 @@ class WorkerPool:
         """
         if self.facts is None:
             self.facts = await probe()
-        old_tls = [trunk for trunk, target in self._targets.items() if target.transport == "tls"]
-        if old_tls and not self.facts.tls_1_3:
-            raise StackUnusable(f"trunk {old_tls[0]} wants TLS, and this pjsua2 build has none that is safe to use")
+        _require_tls(self._trunks.profiles.values(), self.facts)
         plan = plan_pool(self.facts, self._max_calls, workers=self._wanted_workers, rtp=self._rtp_ports)
-        await self._resolve()
+        await self._trunks.resolve()
         self._supervisor = Supervisor(
             plan,
             self.facts,
@@ -169,6 +163,36 @@ class WorkerPool:
         for leg in list(self._untraced):
             self._give_up(leg)
 
+    async def prepare(self, trunks: Sequence[TrunkProfile], max_concurrent_calls: int) -> Callable[[], None]:
+        """Look at other trunks and another limit. Nothing has changed before what is returned is called: it puts them in place.
+
+        Legs go on as they were begun, on a trunk that is gone too. Where more calls are allowed than the workers were made
+        for, others take their place one by one, and those leave after their last legs. Raises as `start` does.
+        """
+        if self.facts is None:
+            raise RuntimeError("the pool was not started")
+        _require_tls(trunks, self.facts)
+        supervisor = self._running
+        plan = supervisor.plan
+        if max_concurrent_calls > self._max_calls:
+            plan = plan_pool(
+                self.facts, max_concurrent_calls, workers=self._wanted_workers, rtp=self._rtp_ports, beside=plan
+            )
+        looked = await self._trunks.look(trunks)
+
+        def put_in_place() -> None:
+            self._max_calls = max(self._max_calls, max_concurrent_calls)
+            changed, gone = self._trunks.put(trunks, looked)
+            for worker in supervisor.taking():
+                for name in sorted(gone):
+                    worker.send(DropTrunk(name))
+            self._set_up(changed)
+            self._choose_registrar()
+            supervisor.follow(plan)
+            self._state_changed()
+
+        return put_in_place
+
     def _begin(self, slot: int) -> Begin:
         plan = self._running.plan
         return Begin(
@@ -190,45 +214,37 @@ class WorkerPool:
 
     # Trunks
 
-    async def _resolve(self) -> None:
-        for name, target in self._targets.items():
-            try:
-                self._ways[name] = await find_way(target, self._bind_host)
-                self._unresolved.pop(name, None)
-            except OSError as fault:  # the last known way stays in use
-                self._unresolved[name] = f"trunk {name}: {target.host} does not resolve: {fault}"
-                log.warning("%s", self._unresolved[name])
-
     async def _keep_resolving(self) -> None:
         """A trunk's name may move; a numeric one is asked again too, because our own address may."""
         while True:
             await asyncio.sleep(RESOLVE_SECONDS)
-            before = dict(self._ways)
-            await self._resolve()
-            moved = {name for name, way in self._ways.items() if before.get(name) != way} | self._failed_trunks.keys()
-            self._failed_trunks.clear()  # those that fail again say so again
-            for worker in self._running.up():
-                for order in self._orders_for(worker, moved):
-                    worker.send(order)
+            moved = await self._trunks.resolve()
+            self._set_up(moved | (self._trunks.failed.keys() & self._trunks.ways.keys()))
             self._state_changed()
 
+    def _set_up(self, names: Iterable[str]) -> None:
+        """Tell every worker that takes calls; those that begin are told of all trunks."""
+        for name in names:
+            self._trunks.failed.pop(name, None)  # where it fails again, that is told again
+        for worker in self._running.taking():
+            for order in self._orders_for(worker, names):
+                worker.send(order)
+
     def _orders(self) -> list[SetTrunk]:
-        return self._orders_for(None, self._ways.keys())
+        return self._orders_for(None, self._trunks.ways)
 
     def _orders_for(self, worker: WorkerProcess | None, names: Iterable[str]) -> list[SetTrunk]:
         registers = worker is not None and worker is self._registrar
-        return [
-            SetTrunk(self._trunks[name], self._ways[name].address, self._ways[name].local_address, registers)
-            for name in names
-        ]
+        return [self._trunks.order(name, registers=registers) for name in names]
 
     def _choose_registrar(self) -> None:
         """One worker keeps all registrations: two would fight over the binding."""
-        if not self._registered or self._supervisor is None or self._registrar in self._supervisor.up():
+        registered = self._trunks.registered
+        if not registered or self._supervisor is None or self._registrar in self._supervisor.up():
             return
         self._registrar = next(iter(self._supervisor.up()), None)
         if self._registrar is not None:
-            for order in self._orders_for(self._registrar, self._registered.keys() & self._ways.keys()):
+            for order in self._orders_for(self._registrar, registered.keys() & self._trunks.ways.keys()):
                 self._registrar.send(order)
 
     # CallControl
@@ -239,8 +255,7 @@ class WorkerPool:
 
     def dial(self, leg: LegId, order: DialOrder) -> None:
         """See CallControl. A leg that no worker can take is refused on the loop's next turn."""
-        if order.trunk not in self._ways:
-            reason = self._unresolved.get(order.trunk, f"there is no trunk {order.trunk}")
+        if (reason := self._trunks.why_not(order.trunk)) is not None:
             self._refuse(leg, reason, transient=False)
             return
         worker = self._running.most_free()
@@ -303,8 +318,10 @@ class WorkerPool:
     def ask(self, trunk: str, ended: Callable[[str | None], None]) -> None:
         """See CallControl. The request leaves from this process: a worker that is stuck must not make a trunk look dead."""
 
+        profile = self._trunks.profiles[trunk]
+
         async def ask() -> None:
-            ended(await why_not(self._trunks[trunk], self._bind_host))
+            ended(await why_not(profile, self._bind_host))
 
         task = asyncio.create_task(ask())
         self._asking.add(task)
@@ -318,18 +335,20 @@ class WorkerPool:
 
     def _report_came(self, worker: WorkerProcess, message: Message) -> None:
         match message:
+            case RegistrationChanged(trunk) if trunk not in self._trunks.registered:
+                pass  # it was to register no more: this is our good-bye
             case RegistrationChanged(trunk, registered, sip_status, reason):
-                if self._registered.get(trunk) != registered:
+                if self._trunks.registered[trunk] != registered:
                     log.log(
                         logging.INFO if registered or self._stopping else logging.WARNING,
                         "trunk %s: %s (%d %s)",
                         *(trunk, "registered" if registered else "not registered", sip_status, reason),
                     )
-                self._registered[trunk] = registered
+                self._trunks.registered[trunk] = registered
                 self._state_changed()
             case TrunkFailed(trunk, reason):
                 log.error("worker %d: trunk %s: %s", worker.pid, trunk, reason)
-                self._failed_trunks[trunk] = reason
+                self._trunks.failed[trunk] = reason
                 self._state_changed()
             case LegEnded(leg) | LegRefused(leg):
                 self._carriers.pop(leg, None)
@@ -388,9 +407,7 @@ class WorkerPool:
         """How the floor stands now."""
         supervisor = self._supervisor
         up = len(supervisor.up()) if supervisor else 0
-        faults = {name: f"trunk {name} is not registered" for name, well in self._registered.items() if not well}
-        faults |= {name: f"trunk {name}: {reason}" for name, reason in self._failed_trunks.items()}
-        faults |= self._unresolved
+        faults = self._trunks.faults()
         problems = list(faults.values())
         if not up:
             problems.append("no SIP worker is up" + (f": {supervisor.last_fault}" if supervisor else ""))
@@ -399,10 +416,16 @@ class WorkerPool:
             workers_planned=supervisor.plan.workers if supervisor else 0,
             restarts=supervisor.restarts if supervisor else 0,
             free_places=self.free_places(),
-            registered=dict(self._registered),
+            registered=dict(self._trunks.registered),
             trunk_faults=faults,
             problems=tuple(problems),
         )
+
+
+def _require_tls(trunks: Iterable[TrunkProfile], facts: BuildFacts) -> None:
+    old_tls = [trunk.name for trunk in trunks if trunk.hop.transport == "tls"]
+    if old_tls and not facts.tls_1_3:
+        raise StackUnusable(f"trunk {old_tls[0]} wants TLS, and this pjsua2 build has none that is safe to use")
 
 
 def _wall_ms() -> WallMs:

@@ -12,7 +12,7 @@ from typing import Final
 
 from dialer.core.model import LegId
 from sip.facts import child_command
-from sip.messages import MAX_PACKET, BadMessage, Command, Message, Ping, Pong, decode, encode
+from sip.messages import MAX_PACKET, BadMessage, Begin, Command, Message, Ping, Pong, decode, encode
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +26,11 @@ class WorkerProcess:
     """Starts a worker, speaks with it, and tells of its end.
 
     `receive` gets every message, `gone` is called once, with a reason, when the channel has closed, whoever closed it.
-    Neither is called before `start` has returned.
+    Neither is called before `start` has returned. `begin` is what it is, or will be, told first.
     """
 
     slot: int
+    begin: Begin
     receive: Callable[["WorkerProcess", Message], None]
     gone: Callable[["WorkerProcess", str], None]
     legs: set[LegId] = field(default_factory=set)

@@ -75,7 +75,7 @@ class Supervisor:
         """How many more legs a worker can take now."""
         if not worker.up or worker.retiring or worker.silent:
             return 0
-        free = self.plan.places - len(worker.legs)
+        free = worker.begin.max_legs - len(worker.legs)
         if self._facts.waits_by_epoll:
             return max(0, free)
         horizon = asyncio.get_running_loop().time() - SELECT_BUILD_REST_SECONDS
@@ -100,6 +100,10 @@ class Supervisor:
         best = max(self.workers.values(), key=self.places_of, default=None)
         return best if best is not None and self.places_of(best) > 0 else None
 
+    def taking(self) -> list[WorkerProcess]:
+        """Those that take legs, or will once they are up."""
+        return [worker for worker in self.workers.values() if not worker.dead and not worker.retiring]
+
     def up(self) -> list[WorkerProcess]:
         """Those that answer."""
         return [worker for worker in self.workers.values() if worker.up and not worker.retiring]
@@ -116,6 +120,12 @@ class Supervisor:
             self._launch(0.0)
             staying += 1
             room += self.plan.places
+
+    def follow(self, plan: PoolPlan) -> None:
+        """From now on workers begin by this plan. Those that began by another one leave when one by this is up."""
+        if plan != self.plan:
+            self.plan = plan
+            self._launch(0.0)
 
     def _launch(self, after_seconds: float) -> None:
         self._launching += 1
@@ -134,14 +144,14 @@ class Supervisor:
         if slot is None:
             self._without_slot += 1
             return
-        worker = WorkerProcess(slot, self._received, self._gone)
+        worker = WorkerProcess(slot, self._begin(slot), self._received, self._gone)
         self.workers[slot] = worker
         try:
             await worker.start()
         except OSError as fault:
             self._gone(worker, f"cannot be started: {fault}")
             return
-        worker.send(self._begin(slot))
+        worker.send(worker.begin)
         for order in self._trunks():
             worker.send(order)
         worker.ping()  # its answer says that all of the above is done
@@ -208,10 +218,16 @@ class Supervisor:
             self.grow()
 
     def _recycle(self) -> None:
-        """Retire a worker that has done its share; one at a time, while another can take its place."""
+        """Retire a worker that has done its share or began by another plan: one at a time, while another can take its place."""
         if any(worker.retiring for worker in self.workers.values()):
             return
-        for worker in self.up():
+        up = self.up()
+        old = [worker for worker in up if worker.begin != self._begin(worker.slot)]
+        if old and len(old) < len(up):
+            log.info("worker %d retires: it began by other settings", old[0].pid)
+            self.retire(old[0])
+            return
+        for worker in up:
             pong, kind = worker.last_pong, self._facts.waits_by_epoll
             if pong and (pong.dialed >= RECYCLE_CALLS[kind] or pong.resident_kb >= RECYCLE_RESIDENT_KB[kind]):
                 log.info("worker %d retires: %d calls, %d MB", worker.pid, pong.dialed, pong.resident_kb // 1024)

@@ -29,6 +29,7 @@ from sip.messages import (
     Begin,
     Command,
     Dial,
+    DropTrunk,
     Failed,
     HangUp,
     MediaOrder,
@@ -127,6 +128,8 @@ class Worker:
                 except (pj.Error, UnfitForSip) as fault:
                     reason = fault.reason if isinstance(fault, pj.Error) else str(fault)
                     self._report(TrunkFailed(command.trunk.name, reason))
+            case DropTrunk(trunk):
+                self._endpoint.drop_trunk(trunk)
             case Retire(hang_up):
                 self._leave(hang_up=hang_up)
             case _ if isinstance(command, MediaOrder):
