@@ -107,6 +107,8 @@ class StoresAgree(RuleBasedStateMachine):
 
     @rule(call=calls, after=times)
     def snooze(self, call: int, after: int) -> None:
+        if any(isinstance(c, CallSnoozed | RecallScheduled) and c.call == call for c in self.batch):
+            return  # the core gives a call one timer at a time
         self.batch.append(CallSnoozed(*self.of(call), self.number(call) + 1, WallMs(self.now + after), "later"))
 
     @rule(call=calls)

@@ -325,17 +325,22 @@ class FakeStore:
         if change.status is CampaignStatus.COMPLETED:
             _demand(all(call.finished for call in calls), change)
         if change.status is CampaignStatus.CANCELLED:
+            self._settle_claims()
             for call in calls:
                 if call.open is None and call.finished is None:
                     call.finished, call.next_at = Disposition.CANCELLED, None
         held.status = change.status
 
-    def _settle(self, changes: Sequence[Change]) -> None:
+    def _settle_claims(self) -> None:
         for claim, position in sorted(self._claims, key=itemgetter(1)):
             held = self.campaigns[claim.campaign]
             jumped = self._calls_of(claim.campaign)[held.cursor : position]
             _demand(all(call.finished for call in jumped), claim)
             held.cursor = max(held.cursor, position + 1)
+        self._claims.clear()
+
+    def _settle(self, changes: Sequence[Change]) -> None:
+        self._settle_claims()
         for change in changes:
             if isinstance(change, AttemptEnded):
                 row = self.calls[change.call]
