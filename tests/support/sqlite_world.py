@@ -38,7 +38,8 @@ class SqliteWorld:
     def add_playbook(self, account: int, playbook: Playbook) -> int:
         self.add_account(account)
         row = self.connection.execute(
-            "INSERT INTO playbook (uuid, account_id, body, created_at, updated_at) VALUES (?, ?, ?, 0, 0) RETURNING id",
+            "INSERT INTO playbook (uuid, account_id, body, created_at, updated_at)"
+            " VALUES (lower(hex(randomblob(16))), ?, ?, 0, 0) RETURNING id",
             (account, playbook.model_dump_json()),
         ).fetchone()
         return int(row[0])
@@ -65,7 +66,7 @@ class SqliteWorld:
             (campaign,) = self.connection.execute(
                 "INSERT INTO campaign (uuid, account_id, playbook_id, playbook, single, status, scheduled, launch_at,"
                 " stagger_ms, recall, first_call, size, total_contacts, duplicate_contacts, created_at)"
-                " VALUES (lower(hex(randomblob(16))), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?) RETURNING id",
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?) RETURNING id",
                 (
                     uuid,
                     account,
