@@ -11,10 +11,11 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import amd, claims, intake, lateness, peers, pending, requests
+from benchmarks import amd, capacity, claims, intake, lateness, peers, pending, requests
 from dialer.core.amd import Answerer
 from scheduler.connection import sqlite3
 
@@ -96,6 +97,22 @@ def peers_table(small: bool) -> str:
     return table(head, rows)
 
 
+def capacity_table(small: bool) -> str:
+    rates, counts, seconds = ((100, 200), (100,), 4) if small else ((100, 200, 400, 600, 800), (400, 1_000), 20)
+    rows = [list(astuple(found)) for found in capacity.set_up(rates, seconds)]
+    head = ["who calls", "calls a second asked", "reached", "calls not set up", "CPU, ms a call"]
+    parts = [table(head, rows)]
+    rows = [list(astuple(found)) for found in capacity.talking(counts, seconds)]
+    head = ["who calls", "calls that play at once", "cores", "memory MB"]
+    heard = ["packets looked at", "of them missing", "longest time between two, ms"]
+    parts.append(table(head + heard, rows))
+    r = capacity.refused(200, seconds if small else 60)
+    refused = [["INVITEs", r.calls], ["told as refused", r.finished], ["most in any second", r.most]]
+    refused += [["CPU, ms a call", r.cpu_ms], ["workers lost", r.restarts], ["memory grown by, MB", r.grown_mb]]
+    parts.append(table(["200 calls a second that get 503 at once", ""], refused))
+    return "\n\n".join(parts)
+
+
 def amd_table(small: bool) -> str:
     rows: list[Sequence[object]] = []
     for (kind, line), found in amd.confusion(small).items():
@@ -137,6 +154,7 @@ TABLES: dict[str, Callable[[bool], str]] = {
     "claims": claims_table,
     "pending": pending_table,
     "peers": peers_table,
+    "capacity": capacity_table,
     "amd": amd_table,
 }
 

@@ -208,7 +208,7 @@ class Engine:
     def wake(self) -> None:
         """Something outside may have changed (a worker came up, a trunk is back): look now."""
         if self._started:
-            self._arm_timer(self._now(), soon=True)
+            self._wake_at(self._now().mono)
 
     def hurry(self) -> None:
         """A second signal: do not wait for answered calls any longer."""
@@ -272,8 +272,9 @@ class Engine:
         if self._draining:
             self._turn()
             return
-        # A channel may be free again, or a ring timer be set: look soon, but once for all events of this turn.
-        self._arm_timer(now)
+        # A channel may be free again, or a ring timer be set: the turn that commits looks, once for all that is gathered.
+        since = self._pending_since
+        self._wake_at(self._next_turn(now) if since is None else Mono(since + GATHER_SECONDS))
 
     def _options_ended(self, trunk: str, reason: str | None) -> None:
         if self._started:
@@ -284,7 +285,7 @@ class Engine:
         self._dispatch.options_ended(trunk, reason, now)
         self._carry_out()
         self._gather(now)
-        self._arm_timer(now)
+        self._wake_at(self._next_turn(now))
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -322,7 +323,7 @@ class Engine:
         now = self._now()
         self._dispatch.poll(now)
         self._carry_out()
-        self._arm_timer(now)
+        self._wake_at(self._next_turn(now))
         if self._dispatch.live == 0:
             self._idle.set()
         else:
@@ -444,8 +445,8 @@ class Engine:
                 case _:
                     self._performer.do(effect)
 
-    def _arm_timer(self, now: Now, *, soon: bool = False) -> None:
-        at = now.mono if soon else self._next_turn(now)
+    def _wake_at(self, at: Mono) -> None:
+        """Take a turn at `at`, or before."""
         if self._timer_at is not None and self._timer_at <= at:
             return
         if self._timer is not None:

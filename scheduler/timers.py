@@ -28,6 +28,8 @@ class Timers:
         self._connection = connection
         self._near: Wheel[CallId] = Wheel()
         self._mark: tuple[int, int] = (-1, 0)
+        self._beyond: WallMs | None = None
+        self._beyond_known = False
         self.stale: list[tuple[WallMs, CallId]] = []
         """Rows whose campaign was cancelled: nobody will be given them, and the next transaction should delete them."""
 
@@ -36,10 +38,14 @@ class Timers:
         self._near.cancel(call)
         if (due, call) <= self._mark:
             self._near.schedule(due, call)
+        else:
+            self._beyond_known = False
 
     def drop(self, call: CallId) -> None:
         """The call's timer, if it had one, was deleted."""
         self._near.cancel(call)
+        if self._beyond is not None:  # it may have been that one
+            self._beyond_known = False
 
     def drop_range(self, first: CallId, size: int) -> None:
         """The campaign of these calls was cancelled."""
@@ -55,6 +61,7 @@ class Timers:
             self._near.schedule(due + step_ms, call)
         if self._mark[0] >= 0:
             self._mark = (self._mark[0] + step_ms, self._mark[1])
+        self._beyond_known = False
         self.stale = [(WallMs(due + step_ms), call) for due, call in self.stale]
 
     def due(self, until: WallMs) -> Iterator[tuple[WallMs, CallId]]:
@@ -71,13 +78,18 @@ class Timers:
             self._read(WallMs(until + _AHEAD_MS))
 
     def next_due(self) -> WallMs | None:
-        """The earliest due time; None when there is no timer. Raises `StoreUnavailable`."""
+        """The earliest due time; None when there is no timer. Raises `StoreUnavailable`.
+
+        The loop asks at every turn, so what the table says is remembered while nothing happens above the mark.
+        """
         near = self._near.next_deadline()
         if near is not None:
             return WallMs(near)
-        with disk_errors():
-            row = self._connection.execute(_NEXT, self._mark).fetchone()
-        return None if row is None else WallMs(row[0])
+        if not self._beyond_known:
+            with disk_errors():
+                row = self._connection.execute(_NEXT, self._mark).fetchone()
+            self._beyond, self._beyond_known = None if row is None else WallMs(row[0]), True
+        return self._beyond
 
     def _read(self, until: WallMs) -> bool:
         """Move the mark up to the end of `until` by at most a portion; False when nothing lay on the way."""
@@ -92,6 +104,7 @@ class Timers:
             self._mark = (rows[-1][0], rows[-1][1])
         else:
             self._mark = max(self._mark, (until, _AFTER_ALL_CALLS))
+        self._beyond_known = False
         return bool(rows)
 
 

@@ -1,23 +1,15 @@
-"""A whole server against a real Asterisk, whose own records have to agree with ours call by call.
+"""A whole server against a real Asterisk, whose own records have to agree with ours call by call."""
 
-The peer's script is named by $ASTERISK_PEER; its extensions are described there.
-"""
-
-import csv
-import os
-import socket
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.test_sip_media import write_tone
+from tests.support.asterisk import PEER, Asterisk
 from tests.support.dialer_process import Client, Dialer, eventually
 
-PEER = os.environ.get("ASTERISK_PEER", "")
 pytestmark = [
     pytest.mark.asterisk,
     pytest.mark.skipif(not PEER, reason="$ASTERISK_PEER names no Asterisk peer script"),
@@ -42,51 +34,6 @@ OUTCOMES = {
     "9021": ("declined", 403),
 }
 REFUSED_BY_THE_TRUNK = {"9034": 503, "9127": 500}
-
-
-class Asterisk:
-    """The peer, from install to stop, in a folder and on ports of its own."""
-
-    def __init__(self, home: Path) -> None:
-        self.port = free_block(4)
-        rtp = free_block(200) & ~1
-        self._env = {
-            **os.environ,
-            "ASTERISK_HOME": str(home),
-            "ASTERISK_PORT": str(self.port),
-            "ASTERISK_RTP_START": str(rtp),
-            "ASTERISK_RTP_END": str(rtp + 199),
-        }
-        self.home = home
-
-    def do(self, *words: str) -> str:
-        done = subprocess.run([PEER, *words], env=self._env, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, f"{words}: {done.stdout}\n{done.stderr}"
-        return done.stdout
-
-    def cdrs(self) -> list[dict[str, str]]:
-        names = "account src dst context clid channel dstchannel app data start answer end duration billsec disposition"
-        path = self.home / "log/cdr-csv/Master.csv"
-        rows = csv.reader(path.read_text().splitlines()) if path.exists() else []
-        return [dict(zip(names.split(), row, strict=False)) for row in rows]
-
-
-def free_block(size: int) -> int:
-    """The first of so many ports that are free now."""
-    for base in range(30_000, 60_000, 211):
-        sockets = []
-        try:
-            for port in range(base, base + size):
-                one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-                sockets.append(one)
-                one.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        finally:
-            for one in sockets:
-                one.close()
-        return base
-    raise AssertionError("no free ports")
 
 
 @pytest.fixture(scope="module")
