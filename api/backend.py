@@ -75,6 +75,10 @@ class Views(Protocol):
         """The campaign's calls in the order of its contacts."""
         ...
 
+    def live_calls(self, account_id: int, *, limit: int, after: int | None) -> Page:
+        """The account's calls that are under way, newest first, single ones too."""
+        ...
+
     def call(self, account_id: int, uuid: str) -> Record | None:
         """One call with its attempts."""
         ...

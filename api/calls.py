@@ -1,4 +1,4 @@
-"""Single calls: place one, show one with its attempts, cancel one."""
+"""Single calls: those under way, place one, show one with its attempts, cancel one."""
 
 from http import HTTPStatus
 
@@ -9,7 +9,7 @@ from starlette.routing import Route
 from api.answers import JsonAnswer
 from api.backend import Backend, Principal, Verdict
 from api.offload import in_thread
-from api.payloads import query
+from api.payloads import cursor, limit_of, number_position, one_of, query
 from api.problems import Problem, not_found
 from api.resource import path_id, resource
 from api.submission import submit
@@ -18,6 +18,15 @@ from dialer.core.timetable import show_time
 
 def routes(backend: Backend) -> list[Route]:
     """The paths under /call."""
+
+    async def live(request: Request, who: Principal) -> Response:
+        asked = query(request, "state", "limit", "cursor")
+        # What else there is has its own lists: a campaign's calls.
+        one_of("state", asked, ("live",))
+        items, position = await in_thread(
+            backend.views.live_calls, who.account_id, limit=limit_of(asked), after=number_position("live", asked)
+        )
+        return JsonAnswer({"items": items, "next_cursor": cursor("live", position)})
 
     async def create(request: Request, who: Principal) -> Response:
         return await submit(backend, "call", request, who)
@@ -53,7 +62,7 @@ def routes(backend: Backend) -> list[Route]:
 
     accounts = backend.accounts
     return [
-        resource("/call", accounts, scope_after_body=True, POST=create),
+        resource("/call", accounts, scope_after_body=True, GET=live, POST=create),
         resource("/call/{id}", accounts, GET=show),
         resource("/call/{id}/cancel", accounts, POST=cancel),
         resource("/call/{id}/explain", accounts, GET=explain),

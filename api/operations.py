@@ -165,6 +165,14 @@ OPERATIONS: tuple[Operation, ...] = (
         ),
     ),
     Operation(
+        "GET",
+        "/call",
+        "Calls",
+        "The calls that are under way, newest first",
+        {OK: ("A page.", _json(schemas.Page[schemas.Call]))},
+        parameters=(Parameter("state", _words("live"), "There is no other list here."), LIMIT, CURSOR),
+    ),
+    Operation(
         "POST",
         "/call",
         "Calls",

@@ -1,6 +1,7 @@
 """The `dialer` command: what may stand before a command, the commands, and how a failure ends."""
 
 import asyncio
+import contextlib
 import importlib.metadata
 import os
 import sys
@@ -11,7 +12,7 @@ from typing import Annotated
 import typer
 
 from config.settings import InvalidSettings, find_file, load
-from dialer.commands import accounts, campaigns, database, do_not_call, playbooks, webhooks
+from dialer.commands import accounts, campaigns, database, do_not_call, live, playbooks, webhooks
 from dialer.ports import StoreUnavailable
 from dialer.terminal import Invocation, Refused, give, give_table, invocation, say
 from scheduler.accounts import AccountRefused
@@ -26,8 +27,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(value: bool) -> None:
-    if value:
+def _show_version(context: typer.Context, value: bool) -> None:
+    if value and not context.resilient_parsing:  # a shell that completes words only looks at them
         give(f"dialer {importlib.metadata.version('dialer')}")
         raise typer.Exit
 
@@ -113,6 +114,7 @@ def demo() -> None:
     raise typer.Exit(demonstration.run())
 
 
+app.command("top")(live.top)
 app.add_typer(accounts.account, name="account")
 app.add_typer(accounts.token, name="token")
 app.add_typer(playbooks.app, name="playbook")
@@ -122,8 +124,18 @@ app.add_typer(webhooks.app, name="webhook")
 app.add_typer(database.app, name="db")
 
 
+def _complete_at_the_first_tab() -> None:
+    """typer's script for zsh only defines its function when it is called first, so that the first tab key does nothing."""
+    with contextlib.suppress(ImportError, AttributeError, KeyError):
+        from typer import _completion_shared
+
+        scripts = _completion_shared._completion_scripts
+        scripts["zsh"] += '\n\n%(complete_func)s "$@"\n'
+
+
 def main() -> None:
     """Run the command line and end the process: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted by hand."""
+    _complete_at_the_first_tab()
     try:
         app(prog_name="dialer")
     except (

@@ -52,7 +52,7 @@ class Client:
             )
         except (httpx.InvalidURL, UnicodeError, ValueError) as error:
             raise Refused(f"{url}: {error}") from error
-        self._url = url
+        self.url = url
 
     def __enter__(self) -> Self:
         return self
@@ -88,10 +88,10 @@ class Client:
                 answer = self._http.request(method, path, **options)
                 break
             except (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-                raise Refused(f"cannot reach {self._url} ({error}); is `dialer serve` running?") from error
+                raise Refused(f"cannot reach {self.url} ({error}); is `dialer serve` running?") from error
             except httpx.TransportError as error:
                 if tried == _TRIES:
-                    raise Refused(f"{self._url}: the connection broke ({error or type(error).__name__})") from error
+                    raise Refused(f"{self.url}: the connection broke ({error or type(error).__name__})") from error
                 time.sleep(tried * PAUSE_SECONDS)
         return _read(answer)
 

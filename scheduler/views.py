@@ -71,6 +71,19 @@ class Views:
             records = [self._call(connection, campaign, row) for row in page]
         return records, page[-1]["id"] if len(rows) > limit else None
 
+    def live_calls(self, account_id: int, *, limit: int, after: int | None) -> tuple[list[Record], int | None]:
+        """The account's calls that are under way, newest first, single ones too."""
+        campaigns: dict[int, _Row] = {}
+        records = []
+        with self._database.read() as connection:
+            rows = _rows(connection, _LIVE, {"account": account_id, "after": after, "limit": limit + 1})
+            for row in rows[:limit]:
+                owner = row["owner"]
+                if owner not in campaigns:
+                    [campaigns[owner]] = _rows(connection, _CAMPAIGN_OF_CALL, (row["id"], account_id, row["id"]))
+                records.append(self._call(connection, campaigns[owner], row))
+        return records, rows[limit - 1]["id"] if len(rows) > limit else None
+
     def call(self, account_id: int, uuid: str) -> Record | None:
         """One call with its attempts, oldest first, and its transcript: the steps that they took.
 
@@ -279,6 +292,12 @@ SELECT * FROM (
         FROM call WHERE id >= :from AND id < :to))
 WHERE (:state IS NULL OR state = :state) AND (:disposition IS NULL OR disposition = :disposition)
 ORDER BY id LIMIT :limit"""
+_LIVE: Final = """
+SELECT call.id, phone, contact, next_at, 'live' AS state, call.disposition, owner
+FROM (SELECT call_id, (SELECT id FROM campaign WHERE first_call <= call_id ORDER BY first_call DESC LIMIT 1) AS owner
+      FROM open_attempt WHERE :after IS NULL OR call_id < :after)
+JOIN campaign ON campaign.id = owner JOIN call ON call.id = call_id
+WHERE campaign.account_id = :account ORDER BY call_id DESC LIMIT :limit"""
 # Live calls are few: they come from their open attempts, whatever the campaign's size.
 _CALLS_LIVE: Final = """
 SELECT id, phone, contact, next_at, 'live' AS state, call.disposition

@@ -2,47 +2,21 @@
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from api.identifiers import canonical_uuid
-from config.settings import InvalidSettings
 from dialer.client import ApiRefused, Client
 from dialer.commands.contact_files import read_contacts
+from dialer.commands.server import Token, Url, campaigns_begun, connected, known_id
 from dialer.core.model import CampaignStatus
 from dialer.follow import follow, summary
-from dialer.terminal import Refused, err, give, give_table, invocation, say
+from dialer.terminal import Refused, err, give, give_table, say
 
 app = typer.Typer(help="Campaigns, over HTTP.", no_args_is_help=True)
 
-Url = Annotated[
-    str | None,
-    typer.Option(envvar="DIALER_URL", help="Where the API is. Without it: as the configuration says.", metavar="URL"),
-]
-Token = Annotated[str, typer.Option(envvar="DIALER_TOKEN", help="A bearer token of the account.", metavar="TOKEN")]
-CampaignId = Annotated[str, typer.Argument(metavar="ID", help="The campaign's id.")]
-
-
-def connected(context: typer.Context, url: str | None, token: str) -> Client:
-    """A client for the given URL, or for where the configuration has the API."""
-    return Client(url or _configured_url(context), token)
-
-
-def _configured_url(context: typer.Context) -> str:
-    try:
-        api = invocation(context).settings.api
-    except InvalidSettings:
-        # A wrong configuration is the server's trouble; a client needs only the address.
-        if invocation(context).config is not None or "DIALER_CONFIG" in os.environ:
-            raise
-        return "http://127.0.0.1:8080"
-    if api.port == 0:
-        raise Refused("api.port is 0, so the server's port is not known here: give --url")
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(api.host, api.host)  # noqa: S104 - to be replaced
-    return f"http://[{host}]:{api.port}" if ":" in host else f"http://{host}:{api.port}"
+CampaignId = Annotated[str, typer.Argument(metavar="ID", help="The campaign's id.", autocompletion=campaigns_begun)]
 
 
 def recall_minutes(text: str) -> list[float]:
@@ -57,14 +31,6 @@ def recall_minutes(text: str) -> list[float]:
             raise typer.BadParameter(f"{part!r} is not a number of minutes; write 30,120", param_hint="--recall")
         minutes.append(int(number) if number.is_integer() else number)
     return minutes
-
-
-def known_id(text: str, what: str = "ID") -> str:
-    """The id in canonical form. Raises a usage error for what is not a UUID."""
-    uuid = canonical_uuid(text)
-    if uuid is None:
-        raise typer.BadParameter("must be a UUID", param_hint=what)
-    return uuid
 
 
 @app.command("submit")
@@ -106,18 +72,17 @@ def submit(
         say(str(answer["message"]))
         if duplicates := answer.get("duplicate_contacts"):
             say(f"{duplicates} contacts repeat a phone that the file had before; each phone is one call")
-        if follow_it:
-            _watch(client, uuid)
+        if follow_it and (campaign := _watch(client, uuid))["status"] != "completed":
+            raise Refused(f"the campaign was {campaign['status']}")
 
 
-def _watch(client: Client, uuid: str) -> None:
+def _watch(client: Client, uuid: str) -> dict[str, Any]:
     try:
         campaign = follow(lambda: client.get(f"/campaign/{uuid}"), err)
     except KeyboardInterrupt:
         say(f"the campaign goes on; `dialer campaign show {uuid}` tells how far it is")
         raise
-    if campaign["status"] != "completed":
-        raise Refused(f"the campaign was {campaign['status']}")
+    return campaign
 
 
 @app.command("list")
@@ -140,10 +105,18 @@ def listing(
 
 
 @app.command("show")
-def show(context: typer.Context, campaign_id: CampaignId, token: Token, url: Url = None) -> None:
+def show(
+    context: typer.Context,
+    campaign_id: CampaignId,
+    token: Token,
+    follow_it: Annotated[bool, typer.Option("--follow", help="First show its progress until it ends.")] = False,
+    url: Url = None,
+) -> None:
     """Print a campaign as JSON."""
+    uuid = known_id(campaign_id)
     with connected(context, url, token) as client:
-        give(json.dumps(client.get(f"/campaign/{known_id(campaign_id)}"), ensure_ascii=False, indent=2))
+        campaign = _watch(client, uuid) if follow_it else client.get(f"/campaign/{uuid}")
+    give(json.dumps(campaign, ensure_ascii=False, indent=2))
 
 
 def _order(context: typer.Context, word: str, campaign_id: str, url: str | None, token: str) -> None:

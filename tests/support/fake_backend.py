@@ -145,6 +145,9 @@ class _Views:
         self.fakes.asked = {"state": state, "disposition": disposition, "limit": limit, "after": after}
         return page(list(self.fakes.calls.get(account_id, {}).values()), limit, after)
 
+    def live_calls(self, account_id: int, *, limit: int, after: int | None) -> Page:
+        return page(list(self.fakes.calls.get(account_id, {}).values()), limit, after)
+
     def call(self, account_id: int, uuid: str) -> Record | None:
         return self.fakes.calls.get(account_id, {}).get(uuid)
 

@@ -133,7 +133,7 @@ class TestRouting:
             ("PUT", "/campaign", "GET, HEAD, OPTIONS, POST"),
             ("DELETE", f"/campaign/{CAMPAIGN}", "GET, HEAD, OPTIONS"),
             ("GET", f"/campaign/{CAMPAIGN}/pause", "OPTIONS, POST"),
-            ("GET", "/call", "OPTIONS, POST"),
+            ("PUT", "/call", "GET, HEAD, OPTIONS, POST"),
             ("POST", f"/playbook/{NOBODYS}", "DELETE, GET, HEAD, OPTIONS, PUT"),
             ("POST", f"/contact/{NOBODYS}", "DELETE, GET, HEAD, OPTIONS, PATCH"),
             ("PATCH", "/do-not-call", "DELETE, GET, HEAD, OPTIONS, POST"),
@@ -356,6 +356,13 @@ class TestLists:
     def test_calls_pass_their_filters_on(self, ask: Ask, fakes: Fakes) -> None:
         assert ask("GET", f"/campaign/{CAMPAIGN}/calls?state=live&disposition=busy&limit=7").status_code == 200
         assert fakes.asked == {"state": "live", "disposition": "busy", "limit": 7, "after": None}
+
+    def test_calls_under_way_are_a_list_of_their_own(self, ask: Ask, fakes: Fakes) -> None:
+        fakes.calls = {MINE: {f"{i}": {"id": f"{i}"} for i in range(3)}}
+        first = ask("GET", "/call?state=live&limit=2").json()
+        assert [call["id"] for call in first["items"]] == ["0", "1"]
+        assert ask("GET", f"/call?cursor={first['next_cursor']}").json()["next_cursor"] is None
+        assert ask("GET", "/call?state=finished").status_code == 400
 
     @pytest.mark.parametrize(
         ("query", "word"),

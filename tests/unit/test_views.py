@@ -219,6 +219,24 @@ def test_pages_of_calls_join_without_gap_or_repetition(world: SqliteWorld, views
     assert pages == whole
 
 
+def test_calls_under_way_are_listed_newest_first_whatever_their_campaign(world: SqliteWorld, views: Views) -> None:
+    first, second, others = mixed(world), world.add_campaign(size=3), world.add_campaign(size=1, account=2)
+    world.store.apply([armed(second, 0), armed(second, 1), armed(others, 0)])
+    seen, after = [], None
+    while True:
+        page, after = views.live_calls(1, limit=2, after=after)
+        seen += page
+        if after is None:
+            break
+    assert [call["id"] for call in seen] == [
+        *(call["id"] for call in reversed(listed(views, uuid_of(world, second), state="live"))),
+        *(call["id"] for call in listed(views, uuid_of(world, first), state="live")),
+    ]
+    assert [call["campaign_id"] for call in seen] == [uuid_of(world, one) for one in (second, second, first)]
+    assert {call["state"] for call in seen} == {"live"}
+    assert len(views.live_calls(2, limit=10, after=None)[0]) == 1
+
+
 def test_pending_calls_of_a_cancelled_campaign_are_finished(world: SqliteWorld, views: Views) -> None:
     c = mixed(world)
     world.store.apply([moved(c, CampaignStatus.CANCELLED)])
