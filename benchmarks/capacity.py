@@ -64,11 +64,13 @@ class Refused:
 
 
 def set_up(rates: tuple[int, ...], seconds: int) -> Iterator[SetUp]:
-    """So many calls a second for so long, by each of the two."""
+    """So many calls a second for so long, by each of the two; by ours alone where there is no script for the peer."""
     for rate in rates:
         yield _ours(rate, seconds)
+    if not PEER:
+        return
     with _asterisk(100) as asterisk:
-        for rate in rates if asterisk else ():
+        for rate in rates:
             yield _theirs(asterisk, rate, seconds)
 
 
@@ -98,8 +100,10 @@ def talking(counts: tuple[int, ...], seconds: int) -> Iterator[Talking]:
     """So many calls at once, looked at for so long while all of them play."""
     for calls in counts:
         yield _ours_talking(calls, seconds)
+    if not PEER:
+        return
     with _asterisk(max(counts)) as asterisk:
-        for calls in counts if asterisk else ():
+        for calls in counts:
             yield _theirs_talking(asterisk, calls, seconds)
 
 
@@ -204,11 +208,8 @@ def _far_end(manner: Manner) -> Iterator[FarEnd]:
 
 
 @contextmanager
-def _asterisk(calls: int) -> Iterator[Asterisk | None]:
-    """The peer while it runs; None where there is no script for one."""
-    if not PEER:
-        yield None
-        return
+def _asterisk(calls: int) -> Iterator[Asterisk]:
+    """The peer while it runs."""
     with tempfile.TemporaryDirectory(prefix="dialer-bench-") as name:
         asterisk = Asterisk(Path(name), 2 * calls)
         asterisk.do("install")

@@ -14,6 +14,7 @@ import socket
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import IO, Any, Final, Self
 # linux/asm-generic/socket.h; Python's module does not name it. The ancillary message is a struct timespec.
 SO_TIMESTAMPNS: Final = 35
 _TIMESPEC: Final = struct.Struct("ll")
+Address = tuple[str, int]
 _RTP: Final = struct.Struct("!BBHII")
 _RECEIVE_BUFFER: Final = 8 << 20
 _KEPT: Final = (b"via", b"v", b"from", b"f", b"call-id", b"i", b"cseq")
@@ -117,13 +119,13 @@ class Party:
         with selectors.DefaultSelector() as selector:
             for one in (self._sip, *self._ears):
                 one.setblocking(False)
-                selector.register(one, selectors.EVENT_READ)
+                take = self._request if one is self._sip else self._packet
+                selector.register(one, selectors.EVENT_READ, (one, take))
             while True:
                 for key, _ in selector.select():
-                    take = self._request if key.fileobj is self._sip else self._packet
-                    _drain(key.fileobj, take)
+                    _drain(*key.data)
 
-    def _request(self, request: bytes, at_ns: int, peer: Any) -> None:
+    def _request(self, request: bytes, at_ns: int, peer: Address) -> None:
         if request == b"?":
             self._sip.sendto(json.dumps(self._seen()).encode(), peer)
             return
@@ -153,7 +155,7 @@ class Party:
         port: int = one.getsockname()[1]
         return port
 
-    def _packet(self, packet: bytes, at_ns: int, _: Any) -> None:
+    def _packet(self, packet: bytes, at_ns: int, _: Address) -> None:
         if len(packet) > _RTP.size:
             _, _, sequence, _, source = _RTP.unpack_from(packet)
             self._streams.setdefault(source, Stream()).take(sequence, at_ns)
@@ -178,7 +180,7 @@ def _listener(receive_buffer: int) -> socket.socket:
     return one
 
 
-def _drain(one: Any, take: Any) -> None:
+def _drain(one: socket.socket, take: Callable[[bytes, int, Address], None]) -> None:
     for _ in range(_DATAGRAMS_A_TURN):
         try:
             data, ancillary, _, peer = one.recvmsg(65_536, 64)
