@@ -1,15 +1,14 @@
 """The API under load while calls run: how long requests take, and whether INVITEs leave later for them.
 
-200 calls are up with audio towards SIPp, one campaign dials 50 calls a second more, and a bounded loader asks: at a steady
-rate from connections that stay open, or as fast as answers come. It is a process of its own, with requests written by hand, so
-that it takes little of the two cores.
+200 calls are up with audio, one campaign dials 50 calls a second more, and a bounded loader asks: at a steady rate from
+connections that stay open, or as fast as answers come. It is a process of its own, with requests written by hand, so that it
+takes little of the two cores.
 
 Run as `python -m benchmarks.requests` it is that loader: a job as JSON on standard input, figures as JSON on standard output.
 """
 
 import asyncio
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,13 +20,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks.far_end import FarEnd
+from benchmarks.far_end import FarEnd, Manner
 from benchmarks.lateness import due_times, numbers, post
-from tests.support.dialer_process import Client, Dialer, eventually, free_port
+from tests.support.dialer_process import Client, Dialer, eventually
 
 CALLS_UP = 200
 _DIALED_A_SECOND = 50
-_SCENARIO = Path(__file__).resolve().parent.parent / "tests" / "support" / "sipp" / "called_answers.xml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +60,9 @@ class Run:
 
 def measure(seconds: float) -> Iterator[Run]:
     """Without requests, at steady rates, and at full speed; each for so long."""
-    with tempfile.TemporaryDirectory(prefix="dialer-bench-") as name, FarEnd(Path(name)) as far_end:
+    with tempfile.TemporaryDirectory(prefix="dialer-bench-") as name:
         folder = Path(name)
-        with talking(folder, far_end.port) as (dialer, client):
+        with talking(folder) as (dialer, client, far_end):
             playbook = client.playbook(trunks=["fast"], ring_timeout_seconds=5)
             held = client.post(
                 client.playbook(trunks=["held"], max_call_seconds=3600, steps=_STAY), numbers(0, CALLS_UP)
@@ -93,7 +91,7 @@ def measure(seconds: float) -> Iterator[Run]:
                 runs.append((what, rate, answered, dialed))
             assert client.campaign(held)["calls"]["live"] == CALLS_UP, "calls ended meanwhile"
             client.http.post(f"/campaign/{held}/cancel")
-        received = far_end.received()
+            received = far_end.received()
         for what, rate, answered, dialed in runs:
             due = due_times(folder / "dialer.db", dialed)
             yield Run(
@@ -105,28 +103,24 @@ _STAY = [{"do": "wait", "seconds": 3600}]
 
 
 @contextmanager
-def talking(folder: Path, fast_port: int) -> Iterator[tuple[Dialer, Client]]:
-    """A dialer with a trunk `held` to SIPp, which answers and stays, and a trunk `fast` to that port."""
-    if shutil.which("sipp") is None:
-        raise SystemExit("sipp is not installed (Debian package sip-tester)")
-    sipp_port = free_port()
-    command = ["sipp", "-sf", str(_SCENARIO), "-i", "127.0.0.1", "-p", str(sipp_port), "-nostdin", "-mi", "127.0.0.1"]
-    sipp = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    trunks = {
-        "held": {"uri": f"sip:127.0.0.1:{sipp_port}", "max_concurrent_calls": CALLS_UP, "calls_per_second": 50},
-        "fast": {"uri": f"sip:127.0.0.1:{fast_port}", "max_concurrent_calls": 100, "calls_per_second": 1000},
-    }
-    pacing = {"stagger_seconds": 1 / _DIALED_A_SECOND, "max_concurrent_calls": CALLS_UP + 100}
-    dialer = Dialer(folder, trunks, pacing=pacing)
-    dialer.run("db", "migrate")
-    client = dialer.account()
-    try:
-        yield dialer.start(), client
-    finally:
-        client.close()
-        dialer.stop()
-        sipp.kill()
-        sipp.wait(10)
+def talking(folder: Path) -> Iterator[tuple[Dialer, Client, FarEnd]]:
+    """A dialer with a trunk `held` to who answers and stays, and a trunk `fast` to the far end, which is busy."""
+    aside = folder / "held"
+    aside.mkdir()
+    with FarEnd(aside, Manner.ANSWERS) as answers, FarEnd(folder) as busy:
+        trunks = {
+            "held": {"uri": f"sip:127.0.0.1:{answers.port}", "max_concurrent_calls": CALLS_UP, "calls_per_second": 50},
+            "fast": {"uri": f"sip:127.0.0.1:{busy.port}", "max_concurrent_calls": 100, "calls_per_second": 1000},
+        }
+        pacing = {"stagger_seconds": 1 / _DIALED_A_SECOND, "max_concurrent_calls": CALLS_UP + 100}
+        dialer = Dialer(folder, trunks, pacing=pacing)
+        dialer.run("db", "migrate")
+        client = dialer.account()
+        try:
+            yield dialer.start(), client, busy
+        finally:
+            client.close()
+            dialer.stop()
 
 
 def _tomorrow(playbook: str) -> dict[str, Any]:
