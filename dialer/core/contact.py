@@ -6,8 +6,8 @@ from functools import cache
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
+from msgspec.json import decode, encode
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, with_config
-from pydantic_core import to_json
 from typing_extensions import TypedDict
 
 LONGEST_TEXT = 1000
@@ -94,9 +94,14 @@ def merge(known: Mapping[str, Any], given: Mapping[str, Any]) -> Fields:
     return merged
 
 
+def merge_texts(known: str, given: str) -> str:
+    """As `merge`, of what is stored."""
+    return fields_text(merge(decode(known), decode(given)))
+
+
 def fields_text(fields: Mapping[str, Any]) -> str:
     """The JSON that is stored: compact, UTF-8."""
-    return to_json(fields).decode()
+    return encode(fields).decode()
 
 
 def _custom_fault(custom: Mapping[str, Any]) -> str | None:
@@ -116,7 +121,7 @@ def _custom_fault(custom: Mapping[str, Any]) -> str | None:
     else:
         return f"is nested deeper than {DEEPEST_CUSTOM_FIELDS} levels"
     try:
-        size = len(to_json(custom))
+        size = len(encode(custom))
     except ValueError:
         return "holds half of a surrogate pair"
     return None if size <= LARGEST_CUSTOM_FIELDS else f"must be at most {LARGEST_CUSTOM_FIELDS} bytes"

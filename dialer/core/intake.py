@@ -1,24 +1,24 @@
 """POST /campaign and POST /call, from the bytes of the body to a checked request or a refusal, and the answers to them.
 
 Rejecting is as exact as accepting: every fault of a body is named at once, and nothing is guessed. The usual body is checked
-by one pass of pydantic; only a body that fails it is looked at a second time, contact by contact, to name what is wrong.
+by one pass in C (`dialer.core.usual_body`); only one that fails it is looked at again, contact by contact, to name what is
+wrong.
 """
 
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Annotated, Any, NoReturn, Required
 
-from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError, WithJsonSchema, with_config
+from pydantic import ConfigDict, Field, ValidationError, WithJsonSchema, with_config
 from typing_extensions import TypedDict
 
-from dialer.core.contact import ContactFields, Fields, merge, read_fields, rest_faults
+from dialer.core.contact import ContactFields, Fields, fields_text, merge, read_fields
 from dialer.core.destinations import DestinationRules
 from dialer.core.hours import CallingHours
 from dialer.core.model import WallMs
-from dialer.core.phone import BLANK, E164, PhoneRules, normalize
+from dialer.core.phone import BLANK, PhoneRules, normalize
 from dialer.core.timetable import (
     LONGEST_RECALL_MINUTES,
     MOST_RECALLS,
@@ -28,6 +28,7 @@ from dialer.core.timetable import (
     show_minute,
     show_time,
 )
+from dialer.core.usual_body import read_usual
 
 NO_PHONE = "Each contact must have a non-empty phone field"
 UNKNOWN_PLAYBOOK = "There is no such playbook"
@@ -35,7 +36,6 @@ UNKNOWN_PLAYBOOK = "There is no such playbook"
 _MISSING, _NO_STRING, _NO_OBJECT = "is missing", "must be a string", "is missing: the contact is not an object"
 _PHONELESS = frozenset({BLANK, _MISSING, _NO_STRING, _NO_OBJECT})
 
-_LINES = re.compile(rf"{E164.pattern}(?:\n{E164.pattern})*")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 # Each JSON value takes 16 to 60 bytes of memory whatever its text is: `[],[],[],...` of 64 MiB would take 1.2 GB. Commas count
 # values well enough; a contact has 18 fields of its own.
@@ -73,7 +73,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class CampaignRequest:
-    """What a body asks for, checked. `contacts` maps each normalized phone to the fields that were given with it.
+    """What a body asks for, checked. `contacts` maps each normalized phone to the fields given with it, as JSON.
 
     Each phone is one call, in the order of first mention; a later entry with the same phone changes the fields that it
     gives. `total_contacts` counts the entries. `launch_at` None means now. `recall` is in minutes, ascending.
@@ -81,7 +81,7 @@ class CampaignRequest:
     """
 
     playbook_uuid: str
-    contacts: dict[str, Fields]
+    contacts: dict[str, str]
     total_contacts: int
     launch_at: WallMs | None
     recall: tuple[Minutes, ...]
@@ -186,7 +186,7 @@ class CampaignBody(TypedDict, total=False):
     """The body of POST /campaign. Unknown fields are ignored."""
 
     playbook_id: Required[_Id]
-    contacts: Required[Annotated[list[ContactBody], Field(min_length=1), FailFast()]]
+    contacts: Required[Annotated[list[ContactBody], Field(min_length=1)]]
     launch_at: _Launch
     recall: _Recall
     expires_at: _Expiry
@@ -202,9 +202,6 @@ class CallBody(ContactBody):
     recall: _Recall
     expires_at: _Expiry
     calling_hours: _Hours
-
-
-_ADAPTER = TypeAdapter(CampaignBody)
 
 
 def plain_reason(kind: str, message: str) -> str:
@@ -223,35 +220,44 @@ class _Refused(Exception):
 def read_campaign(body: bytes, rules: IntakeRules) -> CampaignRequest | Refusal:
     """The request in the body of POST /campaign, or why it is none."""
     try:
-        document = _usual(body, rules)
-        typed = document is not None
-        if document is None:
-            document = _load(body, rules)
-        head = _Head.read(document)
-        entries = document.get("contacts")
-        if not isinstance(entries, list) or not entries:
-            head.faults.append(Fault(None, "contacts", "must be a non-empty array"))
-            return head.refusal()
-        if len(entries) > rules.max_contacts:
-            error = f"contacts: {len(entries)} in one request, at most {rules.max_contacts} are allowed"
-            return Refusal(413, error)
-        contacts, faults = _read_contacts(entries, rules.phone, typed=typed)
-        if head.faults or faults:
-            return head.refusal(faults)
-        return head.request(contacts, len(entries))
+        _require_fewer_values(body, rules)
+        usual = read_usual(body)
+        if usual is not None and len(usual.entries) <= rules.max_contacts:
+            contacts = usual.contacts(rules.phone)
+            if contacts is not None:
+                head = _Head.read(usual.head)
+                return head.refusal() if head.faults else head.request(contacts, len(usual.entries))
+        return _read_exactly(body, rules)
     except _Refused as refused:
         return refused.refusal
+
+
+def _read_exactly(body: bytes, rules: IntakeRules) -> CampaignRequest | Refusal:
+    document = _load(body)
+    head = _Head.read(document)
+    entries = document.get("contacts")
+    if not isinstance(entries, list) or not entries:
+        head.faults.append(Fault(None, "contacts", "must be a non-empty array"))
+        return head.refusal()
+    if len(entries) > rules.max_contacts:
+        error = f"contacts: {len(entries)} in one request, at most {rules.max_contacts} are allowed"
+        return Refusal(413, error)
+    contacts, faults = _read_contacts(entries, rules.phone)
+    if head.faults or faults:
+        return head.refusal(faults)
+    return head.request(contacts, len(entries))
 
 
 def read_call(body: bytes, rules: IntakeRules) -> CampaignRequest | Refusal:
     """The request in the body of POST /call, a campaign of one whose contact's fields are at the top level."""
     try:
-        document = _load(body, rules)
+        _require_fewer_values(body, rules)
+        document = _load(body)
         head = _Head.read(document)
         phone, fields, faults = _read_contact(None, document, rules.phone)
         if head.faults or faults:
             return head.refusal(faults)
-        return head.request({phone: fields}, 1)
+        return head.request({phone: fields_text(fields)}, 1)
     except _Refused as refused:
         return refused.refusal
 
@@ -332,7 +338,7 @@ class _Head:
                     for found in error.errors(include_url=False, include_input=False)
                 ]
 
-    def request(self, contacts: dict[str, Fields], total: int) -> CampaignRequest:
+    def request(self, contacts: dict[str, str], total: int) -> CampaignRequest:
         """What was asked for, where nothing is wrong."""
         return CampaignRequest(
             self.playbook_uuid, contacts, total, self.launch_at, self.recall, self.expires_at, self.calling_hours
@@ -350,20 +356,7 @@ class _Head:
         return Refusal(400, error, faults)
 
 
-def _usual(body: bytes, rules: IntakeRules) -> dict[str, Any] | None:
-    """The body with all contacts of the right types; None when it has to be looked at in the exact way."""
-    # pydantic's JSON parser takes the words NaN and Infinity, which are not JSON, for numbers.
-    if b"NaN" in body or b"Infinity" in body or _too_many_values(body, rules):
-        return None
-    try:
-        return dict(_ADAPTER.validate_json(body))
-    except ValidationError:
-        return None
-
-
-def _load(body: bytes, rules: IntakeRules) -> dict[str, Any]:
-    if _too_many_values(body, rules):
-        raise _Refused(Refusal(413, "The body holds too many values"))
+def _load(body: bytes) -> dict[str, Any]:
     try:
         # Some programs begin UTF-8 with a byte order mark; RFC 8259 section 8.1 lets a receiver ignore it.
         document = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
@@ -386,63 +379,22 @@ def _refuse_constant(word: str) -> NoReturn:
     raise _Refused(Refusal(400, f"The body is not valid JSON: {word} is not a number"))
 
 
-def _too_many_values(body: bytes, rules: IntakeRules) -> bool:
-    return body.count(b",") > _VALUES_ANYWAY + rules.max_contacts * _VALUES_PER_CONTACT
+def _require_fewer_values(body: bytes, rules: IntakeRules) -> None:
+    if body.count(b",") > _VALUES_ANYWAY + rules.max_contacts * _VALUES_PER_CONTACT:
+        raise _Refused(Refusal(413, "The body holds too many values"))
 
 
-def _read_contacts(entries: list[Any], rules: PhoneRules, *, typed: bool) -> tuple[dict[str, Fields], list[Fault]]:
-    """The contacts by phone, and the faults of all entries in their order. `typed`: the types were checked already."""
-    contacts: dict[str, Fields]
-    faults: list[Fault]
-    if typed and (usual := _usual_contacts(entries)) is not None:
-        return usual, []
-    contacts, faults = {}, []
+def _read_contacts(entries: list[Any], rules: PhoneRules) -> tuple[dict[str, str], list[Fault]]:
+    """The contacts by phone, and the faults of all entries in their order."""
+    contacts: dict[str, Fields] = {}
+    faults: list[Fault] = []
     for index, entry in enumerate(entries):
-        phone, fields, found = (_rest_of_contact if typed else _read_contact)(index, entry, rules)
+        phone, fields, found = _read_contact(index, entry, rules)
         if found:
             faults += found
-        elif phone in contacts:
-            contacts[phone] = merge(contacts[phone], fields)
         else:
-            contacts[phone] = fields
-    return contacts, faults
-
-
-def _usual_contacts(entries: list[Fields]) -> dict[str, Fields] | None:
-    """What a million contacts usually are: E.164 already, no phone twice, nothing left to check; None where they are not.
-
-    All in C: one by one, the contacts would cost three times as much.
-    """
-    phones = [entry["phone"] for entry in entries]
-    lines = "\n".join(phones)
-    keys = set(chain.from_iterable(entries))
-    if (
-        "timezone" in keys
-        or "custom_fields" in keys
-        or lines.count("\n") != len(phones) - 1
-        or not _LINES.fullmatch(lines)
-    ):
-        return None
-    contacts = dict(zip(phones, entries, strict=True))
-    if len(contacts) != len(entries):
-        return None
-    for entry in entries:
-        del entry["phone"]
-    return contacts
-
-
-def _rest_of_contact(index: int, entry: Fields, rules: PhoneRules) -> tuple[str, Fields, list[Fault] | None]:
-    # Runs a million times for a million contacts, and for most of them there is nothing left to check.
-    phone = entry.pop("phone")
-    faults = None
-    if not E164.fullmatch(phone):
-        try:
-            phone = normalize(phone, rules)
-        except ValueError as error:
-            faults = [Fault(index, "phone", str(error))]
-    if "timezone" in entry or "custom_fields" in entry:
-        faults = (faults or []) + [Fault(index, name, reason) for name, reason in rest_faults(entry)]
-    return phone, entry, faults
+            contacts[phone] = merge(contacts[phone], fields) if phone in contacts else fields
+    return {} if faults else {phone: fields_text(fields) for phone, fields in contacts.items()}, faults
 
 
 def _read_contact(index: int | None, entry: object, rules: PhoneRules) -> tuple[str, Fields, list[Fault] | None]:

@@ -46,7 +46,7 @@ def test_a_full_campaign_is_read() -> None:
     )
     assert request(body) == CampaignRequest(
         playbook_uuid=PLAYBOOK.lower(),
-        contacts={"+34910000001": {"first_name": "Ana"}, "+34910000002": {}},
+        contacts={"+34910000001": '{"first_name":"Ana"}', "+34910000002": "{}"},
         total_contacts=2,
         launch_at=TEN,
         recall=(30, 120),
@@ -193,7 +193,7 @@ def test_a_bomb_of_tiny_values_is_refused_before_it_is_unpacked() -> None:
 
 def test_unknown_fields_are_ignored_wherever_they_are() -> None:
     body = campaign({"phone": "+34910000000", "vip": {"deep": [[[]]]}, "city": "Vigo"}, note=None)
-    assert request(body).contacts == {"+34910000000": {"city": "Vigo"}}
+    assert request(body).contacts == {"+34910000000": '{"city":"Vigo"}'}
 
 
 def test_the_same_phone_twice_is_one_call_in_the_first_place_with_the_later_values() -> None:
@@ -204,7 +204,8 @@ def test_the_same_phone_twice_is_one_call_in_the_first_place_with_the_later_valu
     )
     read = request(body)
     assert list(read.contacts) == ["+34910000001", "+34910000002"]
-    assert read.contacts["+34910000001"] == {"city": "Lugo", "email": "a@b.example", "custom_fields": {"a": 1, "b": 2}}
+    fields = json.loads(read.contacts["+34910000001"])
+    assert fields == {"city": "Lugo", "email": "a@b.example", "custom_fields": {"a": 1, "b": 2}}
     assert read.total_contacts == 3
 
 
@@ -223,7 +224,7 @@ def test_a_call_has_its_contact_at_the_top_level() -> None:
         "x": 1,
     }
     assert read_call(json.dumps(body).encode(), RULES) == CampaignRequest(
-        PLAYBOOK.lower(), {"+34910000000": {"city": "Vigo"}}, 1, TEN, (5,)
+        PLAYBOOK.lower(), {"+34910000000": '{"city":"Vigo"}'}, 1, TEN, (5,)
     )
 
 
