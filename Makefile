@@ -2,6 +2,7 @@
 #
 #   PYTHON          the interpreter that .venv is made with, 3.11 or later (default: python3)
 #   ARGS            words passed on, as in: make test ARGS="-k recall -x"
+#   WORKERS         test processes side by side; most tests wait for a wire (default: 3; 0: none but pytest's own)
 #   DIALER_PJSUA2   which pjsua2 `make install` puts into .venv:
 #                     (empty)  our own build of pjproject; where it cannot be built, PyPI's wheel and a warning
 #                     own      our own build, or fail
@@ -11,6 +12,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+WORKERS ?= 3
 DIALER_PJSUA2 ?=
 
 VENV := .venv
@@ -29,7 +31,7 @@ install: $(STAMP) ## .venv with the dialer, the tools of its development and pjs
 
 .PHONY: test
 test: install ## all tests but the slow ones
-	$(RUN) -m pytest $(ARGS)
+	$(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: lint
 lint: install ## ruff, mypy, import contracts

@@ -42,7 +42,11 @@ def test_neighbours_do_not_look_like_neighbours() -> None:
     assert 30 < (one ^ two).bit_count() < 98
 
 
-@pytest.mark.parametrize("text", ["", "7", "x" * 36, str(uuid.UUID(int=0)), str(uuid.uuid4()), f"{{{uuid.uuid4()}}}"])
+# A UUID that another program made.
+STRANGER = "0f5c1d0e-7a34-4b7e-9d0a-3c1f5e2b8a66"
+
+
+@pytest.mark.parametrize("text", ["", "7", "x" * 36, str(uuid.UUID(int=0)), STRANGER, f"{{{STRANGER}}}"])
 def test_what_is_no_id_of_ours_is_none(text: str) -> None:
     assert IDS.parse_call(text) is None
     assert IDS.parse_contact(text) is None
