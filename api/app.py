@@ -13,6 +13,7 @@ from api import (
     playbook_schema,
     playbooks,
     recordings,
+    review,
     trunks,
     webhooks,
 )
@@ -28,6 +29,7 @@ def create_app(backend: Backend) -> Starlette:
             *campaigns.routes(backend),
             *calls.routes(backend),
             *recordings.routes(backend),
+            *review.routes(backend),
             *playbooks.routes(backend),
             *contacts.routes(backend),
             *do_not_call.routes(backend),

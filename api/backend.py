@@ -79,6 +79,10 @@ class Views(Protocol):
         """The account's calls that are under way, newest first, single ones too."""
         ...
 
+    def under_review(self, account_id: int, campaign_uuid: str | None, *, limit: int, after: int | None) -> Page | None:
+        """The calls under review of the campaign (None: of the account), in the order of their acceptance."""
+        ...
+
     def call(self, account_id: int, uuid: str) -> Record | None:
         """One call with its attempts."""
         ...
@@ -155,6 +159,18 @@ class Control(Protocol):
 
     async def cancel_call(self, account_id: int, uuid: str) -> Verdict:
         """Finish a scheduled call as `cancelled`, hang up a live one. FINAL: it had finished in another way."""
+        ...
+
+    async def release(self, account_id: int, campaign: str | None, calls: Sequence[str]) -> int | None:
+        """Let calls under review go on: `calls`, or where there are none all of the campaign's, or (None) of the account's.
+
+        How many did, portion by portion: where it is cut off, the rest stays under review. None: there is no such campaign, or
+        one of the calls does not exist.
+        """
+        ...
+
+    async def cancel_under_review(self, account_id: int, campaign: str | None, calls: Sequence[str]) -> int | None:
+        """Finish calls under review as `cancelled`, chosen and counted as in `release`."""
         ...
 
     async def explain(self, account_id: int, uuid: str) -> Hold | None:

@@ -135,6 +135,9 @@ class Campaign(TypedDict):
     total_contacts: Count
     duplicate_contacts: Count
     calls: CallCounts
+    under_review: Annotated[
+        int, Field(ge=0, description="Scheduled calls that wait for a person, as the database was restored.")
+    ]
     dispositions: Annotated[dict[Disposition, Count], Field(description="Of finished calls.")]
     attempts: Count
     next_attempt_at: Time | None
@@ -215,6 +218,7 @@ class Call(TypedDict):
     phone: str | None
     state: State
     disposition: Disposition | None
+    under_review: Annotated[bool, Field(description="It is not made before a person releases it.")]
     recall: list[float]
     next_attempt_at: Time | None
     created_at: Time
@@ -372,6 +376,44 @@ class ManyNumbers(TypedDict):
     """Up to 10,000 numbers for the list."""
 
     phones: Annotated[list[PhoneText], Field(min_length=1, max_length=10_000)]
+
+
+@with_config(_EXACT)
+class ReviewOfCampaign(TypedDict):
+    """All calls under review of one campaign."""
+
+    campaign_id: Uuid
+
+
+@with_config(_EXACT)
+class ReviewOfCalls(TypedDict):
+    """These calls; those that are not under review are passed over."""
+
+    call_ids: Annotated[list[Uuid], Field(min_length=1, max_length=1000)]
+
+
+@with_config(_EXACT)
+class ReviewOfAll(TypedDict):
+    """All calls under review of the account."""
+
+    all: Literal[True]
+
+
+ReviewChoice = ReviewOfCampaign | ReviewOfCalls | ReviewOfAll
+
+
+@with_config(_EXACT)
+class Released(TypedDict):
+    """How many calls go on."""
+
+    released: Count
+
+
+@with_config(_EXACT)
+class Cancelled(TypedDict):
+    """How many calls were finished as cancelled."""
+
+    cancelled: Count
 
 
 Document = dict[str, Any]

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from config.settings import InvalidSettings, find_file, load
-from dialer.commands import accounts, campaigns, database, do_not_call, live, playbooks, webhooks
+from dialer.commands import accounts, campaigns, database, do_not_call, live, playbooks, review, webhooks
 from dialer.ports import StoreUnavailable
 from dialer.terminal import Invocation, Refused, give, give_table, invocation, say
 from scheduler.accounts import AccountRefused
@@ -119,6 +119,7 @@ app.add_typer(accounts.account, name="account")
 app.add_typer(accounts.token, name="token")
 app.add_typer(playbooks.app, name="playbook")
 app.add_typer(campaigns.app, name="campaign")
+app.add_typer(review.app, name="review")
 app.add_typer(do_not_call.app, name="do-not-call")
 app.add_typer(webhooks.app, name="webhook")
 app.add_typer(database.app, name="db")

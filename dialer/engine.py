@@ -20,7 +20,18 @@ from dialer.core.dispatch import ARM_AHEAD_SECONDS, Dispatch, Limits
 from dialer.core.effects import AskTrunk, TrunkMoved
 from dialer.core.events import LegEvent
 from dialer.core.explain import Hold, Rule
-from dialer.core.model import CallId, CallRecord, Campaign, CampaignId, CampaignStatus, Mono, Now, Trunk, WallMs
+from dialer.core.model import (
+    CallId,
+    CallRecord,
+    Campaign,
+    CampaignId,
+    CampaignStatus,
+    HeldCall,
+    Mono,
+    Now,
+    Trunk,
+    WallMs,
+)
 from dialer.core.pacing import TrunkView
 from dialer.core.sounds import Unready
 from dialer.performer import Performer
@@ -178,12 +189,35 @@ class Engine:
         record = self._store.call(call)
         self._order(lambda now: self._dispatch.cancel_call(record, now))
 
+    def release(self, first: CallId, last: CallId, most: int) -> list[CallId]:
+        """Let those of the calls `first` to `last` that are under review go on, `most` of them at most; which, by id."""
+        held = self._under_review(first, last, most)
+        self._order(lambda _: self._dispatch.release(held))
+        return [one.id for one in held]
+
+    def cancel_under_review(self, first: CallId, last: CallId, most: int) -> list[CallId]:
+        """Cancel those of the calls `first` to `last` that are under review, `most` of them at most; which, by id."""
+        records = [self._store.call(held.id) for held in self._under_review(first, last, most)]
+
+        def cancel(now: Now) -> None:
+            for record in records:
+                self._dispatch.cancel_call(record, now)
+
+        self._order(cancel)
+        return [record.id for record in records]
+
+    def _under_review(self, first: CallId, last: CallId, most: int) -> list[HeldCall]:
+        # As the core has decided: what still waits for the disk is no longer under review there.
+        self._flush(self._now(), force=True)
+        self._refuse_on_fault()
+        return self._store.under_review(first, last, most)
+
     def explain(self, call: CallId, next_at: WallMs | None, snoozed: str | None) -> Hold:
         """The rule that holds the call back now. Raises KeyError for an unknown call, `StoreUnavailable`."""
         if self._draining:
             return Hold(Rule.SERVER, "the server is stopping")
         hold = self._dispatch.explain(self._store.call(call), next_at, snoozed, self._now())
-        if hold.rule in {Rule.FINISHED, Rule.LIVE, Rule.PAUSED}:
+        if hold.rule in {Rule.FINISHED, Rule.LIVE, Rule.REVIEW, Rule.PAUSED}:
             return hold
         if self._store_fault is not None:
             return Hold(Rule.SERVER, f"the database refuses: {self._store_fault}")

@@ -13,6 +13,7 @@ from dialer.core.model import (
     Campaign,
     CampaignId,
     CampaignStatus,
+    HeldCall,
     LegId,
     Now,
     OpenAttempt,
@@ -201,6 +202,13 @@ class Store(Protocol):
 
     def open_attempts(self) -> list[OpenAttempt]:
         """Attempts without an end."""
+        ...
+
+    def under_review(self, first: CallId, last: CallId, limit: int) -> list[HeldCall]:
+        """Those of the calls `first` to `last` that are under review, by id, `limit` at most.
+
+        Such a call has no timer and the cursor has passed it. A snooze, its end or its campaign's ends its review.
+        """
         ...
 
     def due_timers(self, until: WallMs) -> Iterable[tuple[WallMs, CallId]]:

@@ -34,6 +34,7 @@ from dialer.core.model import CallId, CampaignId, CampaignStatus
 from scheduler.connection import sqlite3
 from scheduler.outbox import Outbox, Recording
 from scheduler.progress import Progress
+from scheduler.review import any_under_review, leave, leave_all, under_review
 
 _LIFE: Final = (
     AttemptRetried,
@@ -64,6 +65,7 @@ class Batch:
         self._known = known
         self._outbox = outbox
         self._looked = False
+        self._reviewing: bool | None = None
         self._gathered: list[list[Any]] = [[] for _ in _LIFE]
         self._reached: dict[CallId, int] = {}
         self._unsettled: set[CallId] = set()
@@ -165,10 +167,17 @@ class Batch:
                 first, size = progress.first_call, progress.size
                 (live,) = self._cursor.execute(_LIVE, (first, first + size - 1)).fetchone()
             progress.move(change, live)
+            if change.status is CampaignStatus.CANCELLED and self._some_are_under_review():
+                leave_all(self._cursor, progress.first_call, progress.size)
             if progress.status is not before:
                 self.timed.append(change)
                 if self.recording is not None:
                     self.recording.moved(change, before)
+
+    def _some_are_under_review(self) -> bool:
+        if self._reviewing is None:
+            self._reviewing = any_under_review(self._cursor)
+        return self._reviewing
 
     def _armed(self, changes: list[AttemptArmed]) -> None:
         out_of_turn = "an attempt was armed out of turn, or for a call that is finished or unknown"
@@ -184,6 +193,9 @@ class Batch:
         if found != len(fresh):
             raise ValueError(out_of_turn)
         if again:
+            # One that is under review has the cursor behind it: those that begin for the first time need no look.
+            if self._some_are_under_review() and any(under_review(self._cursor, c.call, c.call, 1) for c in again):
+                raise ValueError("an attempt of a call that is under review")
             self._drop_timers(change.call for change in again)
             self._each(_BEGIN_AGAIN, [(change.call, change.number) for change in again], out_of_turn)
             self.timed += again
@@ -270,6 +282,8 @@ class Batch:
 
     def _snoozed(self, changes: list[CallSnoozed]) -> None:
         self._put_off(changes)
+        if self._some_are_under_review():
+            leave(self._cursor, (change.call for change in changes))
         self._each(
             _SNOOZE,
             [(c.due_at, c.reason, c.call) for c in changes],
@@ -290,6 +304,8 @@ class Batch:
             self._unsettled.discard(change.call)
         self.timed += changes
         self._drop_timers(change.call for change in changes)
+        if self._some_are_under_review():
+            leave(self._cursor, (change.call for change in changes))
         self._each(
             _FINISH,
             [(c.disposition, c.reason, c.at, c.call) for c in changes],

@@ -39,6 +39,18 @@ class Handles:
             return None
         return call, None if row[1] is None else Disposition(row[1])
 
+    def reviewed(self, account_id: int, campaign_uuid: str | None) -> list[tuple[CallId, CallId]] | None:
+        """First and last call of the campaign, or (None) of each of the account that has calls under review.
+
+        None: the account has no such campaign.
+        """
+        asked = {"account": account_id, "campaign": campaign_uuid}
+        with self._database.read() as connection:
+            rows = connection.execute(_REVIEWED if campaign_uuid is None else _RANGE, asked).fetchall()
+        if campaign_uuid is not None and not rows:
+            return None
+        return [(CallId(first), CallId(last)) for first, last in rows]
+
     def waiting(self, call: CallId) -> tuple[WallMs | None, str | None]:
         """The time of the call's timer, and why it was set. None: it has none; it is a recall's."""
         with self._database.read() as connection:
@@ -49,6 +61,14 @@ class Handles:
 _CAMPAIGN: Final = (
     "SELECT id, status FROM campaign WHERE uuid = ? AND account_id = ? AND single = 0 AND status <> 'loading'"
 )
+_RANGE: Final = """
+SELECT first_call, first_call + size - 1 FROM campaign
+WHERE uuid = :campaign AND account_id = :account AND single = 0 AND status <> 'loading'"""
+_REVIEWED: Final = """
+SELECT DISTINCT campaign.first_call, campaign.first_call + size - 1
+FROM review JOIN campaign ON campaign.id =
+    (SELECT id FROM campaign WHERE first_call <= review.first_call ORDER BY first_call DESC LIMIT 1)
+WHERE account_id = :account ORDER BY campaign.first_call"""
 _CAMPAIGN_UUID: Final = "SELECT uuid FROM campaign WHERE id = ? AND single = 0"
 # A call of a cancelled campaign whose row was never touched is finished with it, unless an attempt is still open.
 _CALL: Final = """

@@ -67,7 +67,13 @@ def m006_attempts(db: Database) -> None:
     db.executescript(files("scheduler").joinpath("attempts.sql").read_text(encoding="utf-8"))
 
 
-VERSION = 6
+@_migrations()
+def m007_review(db: Database) -> None:
+    """What restoring a backup leaves to people, and a key for the public ids of each life that the database begins."""
+    db.executescript(files("scheduler").joinpath("review.sql").read_text(encoding="utf-8"))
+
+
+VERSION = 7
 
 
 class DatabaseTooNew(Exception):

@@ -15,6 +15,7 @@ from dialer.core.model import (
     Campaign,
     CampaignId,
     CampaignStatus,
+    HeldCall,
     OpenAttempt,
     WallMs,
 )
@@ -26,6 +27,7 @@ from scheduler.ids import PublicIds
 from scheduler.migrations import require_current
 from scheduler.outbox import Outbox
 from scheduler.progress import Progress
+from scheduler.review import IS_UNDER_REVIEW, under_review
 from scheduler.timers import Timers
 from scheduler.write_turn import Flag, WriteTurn
 
@@ -102,7 +104,7 @@ class SqliteStore:
         row = self._one(_CALL, call)
         if row is None:
             raise KeyError(call)
-        phone, contact, attempts, first_dialed_at, listed, over = row
+        phone, contact, attempts, first_dialed_at, listed, over, reviewed = row
         return CallRecord(
             id=call,
             uuid=self._ids.call_uuid(call),
@@ -112,7 +114,13 @@ class SqliteStore:
             first_dialed_at=first_dialed_at,
             suppressed=phone == "" or bool(listed),
             finished=bool(over),
+            under_review=bool(reviewed),
         )
+
+    def under_review(self, first: CallId, last: CallId, limit: int) -> list[HeldCall]:
+        """Those of the calls `first` to `last` that are under review, by id, `limit` at most."""
+        with disk_errors():
+            return under_review(self._connection, first, last, limit)
 
     def active_campaigns(self) -> list[StoredCampaign]:
         """Every campaign that is neither completed nor cancelled, or still has an open attempt; by id."""
@@ -235,20 +243,22 @@ WHERE id IN (
     SELECT (SELECT id FROM campaign WHERE first_call <= call_id ORDER BY first_call DESC LIMIT 1) FROM open_attempt)
 ORDER BY id"""
 # A pending call of a cancelled campaign is finished although its row was not touched.
-_CALL: Final = """
+_CALL: Final = f"""
 SELECT call.phone, call.contact, call.attempts, call.first_dialed_at,
        EXISTS (SELECT 1 FROM do_not_call AS listed
                WHERE listed.phone = call.phone AND listed.account_id IN (0, campaign.account_id)),
        call.finished_at IS NOT NULL OR (campaign.status = 'cancelled'
-                                        AND NOT EXISTS (SELECT 1 FROM open_attempt WHERE call_id = call.id))
+                                        AND NOT EXISTS (SELECT 1 FROM open_attempt WHERE call_id = call.id)),
+       {IS_UNDER_REVIEW}
 FROM call JOIN campaign ON campaign.id =
     (SELECT id FROM campaign WHERE first_call <= call.id ORDER BY first_call DESC LIMIT 1)
-WHERE call.id = ? AND campaign.status <> 'loading'"""
+WHERE call.id = ? AND campaign.status <> 'loading'"""  # noqa: S608 - both parts are ours
 _OPEN: Final = """
 SELECT withdrawn, call_id, number, due_at, coalesce(retry_at, fire_at), dialed_at, answered_at, trunk, coalesce(dialog, '')
 FROM open_attempt ORDER BY call_id"""
 # The first term is the index campaign_active again. Anchors are moved only where another attempt may count from them. All
-# that is known of an attempt under way is told by the clock as it is now, as its end will be.
+# that is known of an attempt under way is told by the clock as it is now, as its end will be. A recall that is under review
+# is a stretch of its own.
 _CLOCK_STEP: Final = (
     """
     UPDATE campaign SET clock_shift_ms = clock_shift_ms + :step
@@ -258,10 +268,13 @@ _CLOCK_STEP: Final = (
     WHERE status IN ('loading', 'scheduled', 'running', 'paused') AND settled_first_at IS NOT NULL""",
     """
     UPDATE call SET first_dialed_at = first_dialed_at + :step
-    WHERE id IN (SELECT call_id FROM timer UNION ALL SELECT call_id FROM open_attempt)""",
+    WHERE id IN (SELECT call_id FROM timer UNION ALL SELECT call_id FROM open_attempt
+                 UNION ALL SELECT first_call FROM review WHERE first_call = last_call)""",
     """
     UPDATE open_attempt SET due_at = due_at + :step, fire_at = fire_at + :step, retry_at = retry_at + :step,
         dialed_at = dialed_at + :step, ringing_at = ringing_at + :step, answered_at = answered_at + :step""",
-    "UPDATE call SET next_at = next_at + :step WHERE id IN (SELECT call_id FROM timer)",
+    """
+    UPDATE call SET next_at = next_at + :step
+    WHERE id IN (SELECT call_id FROM timer UNION ALL SELECT first_call FROM review WHERE first_call = last_call)""",
     "UPDATE timer SET due_at = due_at + :step",
 )

@@ -10,6 +10,7 @@ from dialer.ports import Clock
 from scheduler.connection import sqlite3
 from scheduler.database import Database
 from scheduler.estimate import Pace, estimated_end
+from scheduler.review import COUNT_OF_CAMPAIGN, IS_UNDER_REVIEW
 
 Record = dict[str, Any]
 _Row = sqlite3.Row
@@ -84,6 +85,28 @@ class Views:
                 records.append(self._call(connection, campaigns[owner], row))
         return records, rows[limit - 1]["id"] if len(rows) > limit else None
 
+    def under_review(
+        self, account_id: int, campaign_uuid: str | None, *, limit: int, after: int | None
+    ) -> tuple[list[Record], int | None] | None:
+        """The calls under review of the campaign (None: of the account), in the order of their acceptance."""
+        records: list[Record] = []
+        last: int | None = None
+        with self._database.read() as connection:
+            if campaign_uuid is not None and not _rows(connection, _CAMPAIGN, (campaign_uuid, account_id)):
+                return None
+            start = 0 if after is None else after + 1
+            asked = {"account": account_id, "campaign": campaign_uuid, "from": start}
+            for first, stop in connection.execute(_STRETCHES, asked).fetchall():
+                campaign = _rows(connection, _CAMPAIGN_OF_CALL, (first, account_id, first))[0]
+                wanted = {"from": first, "to": stop, "limit": limit + 1 - len(records)}
+                wanted |= {"state": None, "disposition": None, "cancelled": False}
+                for row in _rows(connection, _CALLS, wanted):
+                    if len(records) == limit:
+                        return records, last
+                    records.append(self._call(connection, campaign, row))
+                    last = row["id"]
+        return records, None
+
     def call(self, account_id: int, uuid: str) -> Record | None:
         """One call with its attempts, oldest first, and its transcript: the steps that they took.
 
@@ -128,6 +151,7 @@ class Views:
             "duplicate_contacts": row["duplicate_contacts"],
             "calls": {"scheduled": size - live - finished, "live": live, "finished": finished},
             "dispositions": dict(outcomes),
+            "under_review": row["under_review"],
             "attempts": row["attempts"],
             "next_attempt_at": _time(next_attempt),
             "estimated_end_at": _time(self._estimate(row, recall)),
@@ -161,6 +185,7 @@ class Views:
             "phone": row["phone"] or None,
             "state": row["state"],
             "disposition": row["disposition"],
+            "under_review": bool(row["under_review"]),
             "recall": _minutes(campaign["recall"]),
             "next_attempt_at": _time(next_attempt),
             "created_at": show_time(campaign["created_at"]),
@@ -254,23 +279,33 @@ def _minutes(recall: str) -> list[int | float]:
     return [int(minutes) if minutes == int(minutes) else minutes for minutes in json.loads(recall)]
 
 
-_CAMPAIGNS: Final = """
+_CAMPAIGNS: Final = f"""
 SELECT campaign.*, playbook.uuid AS playbook_uuid, campaign.playbook ->> 'name' AS playbook_name,
-       campaign.playbook ->> 'ring_timeout_seconds' AS ring_seconds
+       campaign.playbook ->> 'ring_timeout_seconds' AS ring_seconds,
+       {COUNT_OF_CAMPAIGN} AS under_review
 FROM campaign_now AS campaign JOIN playbook ON playbook.id = campaign.playbook_id
 WHERE campaign.account_id = ? AND single = 0 AND status <> 'loading'
-AND (? IS NULL OR campaign.id < ?) AND (? IS NULL OR status = ?) ORDER BY campaign.id DESC LIMIT ?"""
-_CAMPAIGN: Final = """
+AND (? IS NULL OR campaign.id < ?) AND (? IS NULL OR status = ?) ORDER BY campaign.id DESC LIMIT ?"""  # noqa: S608 - both parts are ours
+_CAMPAIGN: Final = f"""
 SELECT campaign.*, playbook.uuid AS playbook_uuid, campaign.playbook ->> 'name' AS playbook_name,
-       campaign.playbook ->> 'ring_timeout_seconds' AS ring_seconds
+       campaign.playbook ->> 'ring_timeout_seconds' AS ring_seconds,
+       {COUNT_OF_CAMPAIGN} AS under_review
 FROM campaign_now AS campaign JOIN playbook ON playbook.id = campaign.playbook_id
-WHERE campaign.uuid = ? AND campaign.account_id = ? AND single = 0 AND status <> 'loading'"""
+WHERE campaign.uuid = ? AND campaign.account_id = ? AND single = 0 AND status <> 'loading'"""  # noqa: S608 - both parts are ours
 _CAMPAIGN_OF_CALL: Final = """
 SELECT campaign.*, playbook.uuid AS playbook_uuid, campaign.playbook ->> 'name' AS playbook_name,
        campaign.playbook ->> 'ring_timeout_seconds' AS ring_seconds
 FROM campaign_now AS campaign JOIN playbook ON playbook.id = campaign.playbook_id
 WHERE campaign.id = (SELECT id FROM campaign WHERE first_call <= ? ORDER BY first_call DESC LIMIT 1)
 AND campaign.account_id = ? AND status <> 'loading' AND ? < first_call + size"""
+# One look for the first of them; those before it may be as many as a whole list's.
+_STRETCHES: Final = """
+SELECT max(review.first_call, :from), last_call + 1
+FROM review JOIN campaign ON campaign.id =
+    (SELECT id FROM campaign WHERE first_call <= review.first_call ORDER BY first_call DESC LIMIT 1)
+WHERE review.first_call >= coalesce((SELECT max(first_call) FROM review WHERE first_call <= :from), 0)
+AND last_call >= :from AND account_id = :account AND (:campaign IS NULL OR campaign.uuid = :campaign)
+ORDER BY review.first_call"""
 _OUTCOMES: Final = "SELECT disposition, calls FROM outcome WHERE campaign_id = ? ORDER BY disposition"
 _FIRST_TIMER: Final = "SELECT due_at FROM timer WHERE call_id >= ? AND call_id < ? ORDER BY due_at LIMIT 1"
 _RESULT: Final = """
@@ -279,28 +314,29 @@ _ATTEMPTS: Final = "SELECT * FROM attempt WHERE call_id = ? ORDER BY number"
 
 # A pending call of a cancelled campaign is finished as `cancelled` although its row was not touched when it was
 # cancelled.
-_CALLS: Final = """
+_CALLS: Final = f"""
 SELECT * FROM (
-    SELECT id, phone, contact, next_at, state,
+    SELECT id, phone, contact, next_at, state, under_review,
            CASE WHEN state = 'finished' AND finished_at IS NULL THEN 'cancelled' ELSE disposition END
            AS disposition
     FROM (
         SELECT *, CASE WHEN finished_at IS NOT NULL THEN 'finished'
                        WHEN EXISTS (SELECT 1 FROM open_attempt WHERE call_id = call.id) THEN 'live'
                        WHEN :cancelled THEN 'finished'
-                       ELSE 'scheduled' END AS state
+                       ELSE 'scheduled' END AS state,
+               {IS_UNDER_REVIEW} AS under_review
         FROM call WHERE id >= :from AND id < :to))
 WHERE (:state IS NULL OR state = :state) AND (:disposition IS NULL OR disposition = :disposition)
-ORDER BY id LIMIT :limit"""
+ORDER BY id LIMIT :limit"""  # noqa: S608 - both parts are ours
 _LIVE: Final = """
-SELECT call.id, phone, contact, next_at, 'live' AS state, call.disposition, owner
+SELECT call.id, phone, contact, next_at, 'live' AS state, call.disposition, 0 AS under_review, owner
 FROM (SELECT call_id, (SELECT id FROM campaign WHERE first_call <= call_id ORDER BY first_call DESC LIMIT 1) AS owner
       FROM open_attempt WHERE :after IS NULL OR call_id < :after)
 JOIN campaign ON campaign.id = owner JOIN call ON call.id = call_id
 WHERE campaign.account_id = :account ORDER BY call_id DESC LIMIT :limit"""
 # Live calls are few: they come from their open attempts, whatever the campaign's size.
 _CALLS_LIVE: Final = """
-SELECT id, phone, contact, next_at, 'live' AS state, call.disposition
+SELECT id, phone, contact, next_at, 'live' AS state, call.disposition, 0 AS under_review
 FROM open_attempt JOIN call ON call.id = call_id
 WHERE call_id >= :from AND call_id < :to
 AND (:disposition IS NULL OR call.disposition = :disposition)

@@ -1,15 +1,20 @@
 """`dialer db`: the database file itself."""
 
+import asyncio
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from dialer.core.model import WallMs
+from dialer.core.timetable import show_time
 from dialer.terminal import Refused, invocation, say
 from scheduler import migrations, retention
+from scheduler import restore as restoring
 from scheduler.backup import NoBackup, back_up
 from scheduler.clock import SystemClock
+from scheduler.server_lock import ServedAlready
+from sip.orphans import end_orphans
 
 _DAY_MS: Final = 24 * 3_600_000
 
@@ -47,6 +52,49 @@ def backup(
     except NoBackup as fault:
         raise Refused(str(fault)) from fault
     say(f"{taken.file}: {taken.size_bytes / 1e6:,.1f} MB, no fault found, {taken.seconds:.1f} s")
+
+
+@app.command("restore")
+def restore(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A backup of this version or an older one.")],
+) -> None:
+    """Put a backup in the place of the database, while no server runs.
+
+    Every campaign is paused. Calls that may have been dialed since the backup wait under review: see `dialer review`.
+    """
+    settings = invocation(context).settings
+    try:
+        done = restoring.restore(
+            settings.database.path,
+            file,
+            min_recall_gap_ms=round(settings.pacing.min_recall_gap_seconds * 1000),
+            clock=SystemClock(),
+        )
+    except (restoring.NotRestored, ServedAlready) as fault:
+        raise Refused(str(fault)) from fault
+    if done.carried is not None:
+        asyncio.run(end_orphans(done.carried.dialogs))
+    _tell_of(done, file, settings.database.path)
+
+
+def _tell_of(done: restoring.Restored, file: Path, path: Path) -> None:
+    taken = "" if done.taken_at is None else f", taken at {show_time(done.taken_at)}"
+    say(f"{path}: restored from {file}{taken}")
+    if done.kept is not None:
+        say(f"what was there is kept as {done.kept}")
+    say(f"{done.paused} campaigns are paused, until `dialer campaign resume`")
+    say(f"{done.under_review} calls may have been dialed since the backup, and wait for `dialer review`")
+    if done.carried is None:
+        if done.kept is not None:
+            say(
+                "it could not be read: numbers put on do-not-call lists and tokens revoked since are to be put there again"
+            )
+        return
+    carried = done.carried
+    say(f"carried over from it: {carried.numbers} numbers not to be called, {carried.tokens} revoked tokens")
+    if carried.lost_campaigns:
+        say(f"lost: {carried.lost_campaigns} campaigns and single calls, of {carried.lost_calls} calls, accepted since")
 
 
 @app.command("prune")

@@ -139,7 +139,10 @@ class RecallScheduled:
 
 @dataclass(frozen=True, slots=True)
 class CallSnoozed:
-    """The call's next attempt moves to `due_at` without counting: a timer row, and the cursor passes a first attempt."""
+    """The call's next attempt moves to `due_at` without counting: a timer row, and the cursor passes a first attempt.
+
+    It ends a review of the call.
+    """
 
     call: CallId
     campaign: CampaignId
@@ -152,8 +155,8 @@ class CallSnoozed:
 class CallFinished:
     """The call has its final state. `attempted` False: it never had an attempt.
 
-    Removes the call's timer. The cursor stays: a single call may be cancelled far ahead of it, and one that is reached when
-    it is finished already (`CallRecord.finished`) is passed over.
+    Removes the call's timer, and ends its review. The cursor stays: a single call may be cancelled far ahead of it, and one
+    that is reached when it is finished already (`CallRecord.finished`) is passed over.
     """
 
     call: CallId

@@ -36,6 +36,7 @@ from dialer.core.model import (
     CampaignId,
     CampaignStatus,
     Disposition,
+    HeldCall,
     Mono,
     Now,
     OpenAttempt,
@@ -50,6 +51,7 @@ from dialer.core.sounds import Unready
 # Attempts are recorded this long before they are due, so that the disk's time is not the callee's. A kill in between
 # leaves them `interrupted` though nothing left: the shorter, the fewer.
 ARM_AHEAD_SECONDS = 0.010
+RELEASED = "released from review"
 # A number that is in a call already is looked at again after this.
 SNOOZE_MS = 1000
 
@@ -236,6 +238,16 @@ class Dispatch:
         if lane is not None and lane.status is not CampaignStatus.CANCELLED and not record.finished:
             self._finish(lane, record.id, Verdict(Disposition.CANCELLED, "cancelled"), now, attempts=record.attempts)
 
+    def release(self, held: Iterable[HeldCall]) -> None:
+        """A person lets calls under review go on: each waits for its due time as before, or for its turn if that is past.
+
+        Nothing for a campaign that has no work.
+        """
+        for one in held:
+            lane = self._lanes.of_call(one.id)
+            if lane is not None and lane.status is not CampaignStatus.CANCELLED:
+                self._told.changes.append(CallSnoozed(one.id, lane.campaign.id, one.number, one.due_at, RELEASED))
+
     def due(self, due_at: WallMs, call: CallId, now: Now) -> None:
         """The timer of a recall or of a snoozed call came up."""
         lane = self._lanes.of_call(call)
@@ -244,12 +256,12 @@ class Dispatch:
         heapq.heappush(lane.recalls, (due_at, call))
         self._lanes.rouse(lane, now)
 
-    def recover(self, opened: OpenAttempt, record: CallRecord, now: Now) -> None:
+    def recover(self, opened: OpenAttempt, record: CallRecord, now: Now, over: str | None = None) -> None:
         """An attempt was in flight when the process before this one died: it is `interrupted`, and never dialed again.
 
         One whose dialog is known is over by now: the SIP floor has ended it. Where nobody lived to tell whether the INVITE
-        has left, the callee's phone may ring: its channel and its number stay taken for the ring timeout. The campaign must
-        have been added. Raises ValueError when it was not.
+        has left, the callee's phone may ring: its channel and its number stay taken for the ring timeout, unless `over` says
+        why it is certainly over. The campaign must have been added. Raises ValueError when it was not.
         """
         lane = self._lanes.of_call(opened.call)
         if lane is None:
@@ -269,11 +281,11 @@ class Dispatch:
         attempt.may_recall = not opened.withdrawn and lane.status is not CampaignStatus.CANCELLED
         ring_seconds = lane.campaign.playbook.ring_timeout_seconds
         rings_seconds = min(ring_seconds, ring_seconds + (opened.fire_at - now.wall) / 1000)
-        if not opened.dialog and rings_seconds > 0:
+        if over is None and not opened.dialog and rings_seconds > 0:
             self._attempts.hold(attempt, Mono(now.mono + rings_seconds))
             return
         attempt.advance(Event.LEG_LOST)
-        self._closed(attempt, Verdict(Disposition.INTERRUPTED, "the process died"), None, now)
+        self._closed(attempt, Verdict(Disposition.INTERRUPTED, over or "the process died"), None, now)
 
     def clock_stepped(self, now: Now, step_ms: int = 0) -> None:
         """The two clocks' relation has changed: due times are looked at anew.
@@ -310,12 +322,13 @@ class Dispatch:
         self._lanes.rouse(pick.lane, now)
 
     def arm(self, pick: Pick, record: CallRecord, now: Now, unready: Unready | None = None) -> None:
-        """Begin the attempt of a picked call, unless the call is over, or its number may not be called or is in a call.
+        """Begin the attempt of a picked call, unless the call is over or under review, or its number may not be called or is
+        in a call.
 
         `unready`: something that it will play is not at hand. It is put off, or finished where it never will be.
         """
         lane, call = pick.lane, record.id
-        if record.finished or self._attempts.get(call) is not None:
+        if record.finished or record.under_review or self._attempts.get(call) is not None:
             return
         if lane.status is CampaignStatus.SCHEDULED:
             self._move(lane, CampaignStatus.RUNNING, now)

@@ -18,6 +18,7 @@ class Rule(StrEnum):
     FINISHED = "finished"
     LIVE = "live"
     TECHNICAL_RETRY = "technical_retry"
+    REVIEW = "review"
     PAUSED = "paused"
     LAUNCH = "launch_at"
     SLOT = "stagger_slot"
@@ -66,6 +67,10 @@ def explain(
         if attempt.state is State.WAITING:
             return Hold(Rule.TECHNICAL_RETRY, "a trunk refused without reaching the callee: another INVITE follows")
         return Hold(Rule.LIVE, f"attempt {attempt.number} is under way ({attempt.state})")
+    if record.under_review:
+        return Hold(
+            Rule.REVIEW, "the database was restored, and it may have been made before: a person releases or cancels it"
+        )
     if lane.status is CampaignStatus.PAUSED:
         return Hold(Rule.PAUSED, "the campaign is paused, until somebody resumes it")
     return (

@@ -113,6 +113,12 @@ class Campaign:
         """When the first attempt of `call` is due."""
         return WallMs(self.launch_at + (call - self.first_call) * self.stagger_ms)
 
+    def due_by(self, at: WallMs) -> int:
+        """How many of its first attempts are due at `at` or before."""
+        if self.launch_at > at:
+            return 0
+        return self.size if not self.stagger_ms else min(self.size, (at - self.launch_at) // self.stagger_ms + 1)
+
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
@@ -120,7 +126,8 @@ class CallRecord:
 
     `attempts` counts those made (ended ones; 0 before the first). `first_dialed_at` is None until an INVITE of attempt 1
     has left. `uuid` is the id that users follow. `contact` holds the contact's values at the call's creation. `finished`
-    calls are never dialed again; `suppressed` says that the number is on a do-not-call list now.
+    calls are never dialed again; `suppressed` says that the number is on a do-not-call list now. One that is `under_review`
+    may have been dialed in a life of the database that was lost: it waits until a person releases or cancels it.
     """
 
     id: CallId
@@ -131,6 +138,16 @@ class CallRecord:
     first_dialed_at: WallMs | None = None
     suppressed: bool = False
     finished: bool = False
+    under_review: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HeldCall:
+    """A call under review: its attempt `number` is due at `due_at`, and may have been made already."""
+
+    id: CallId
+    number: int
+    due_at: WallMs
 
 
 @dataclass(frozen=True, slots=True)

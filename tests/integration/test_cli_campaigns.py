@@ -14,7 +14,7 @@ from api.app import create_app
 from api.backend import Verdict
 from api.server import serve_http
 from dialer.cli import main
-from tests.support.fake_backend import CAMPAIGN, MINE, NOBODYS, TOKEN, FakeAnswer, Fakes
+from tests.support.fake_backend import CALL, CAMPAIGN, MINE, NOBODYS, TOKEN, FakeAnswer, Fakes
 
 RECORD = {
     "id": CAMPAIGN,
@@ -65,8 +65,8 @@ def fakes() -> Iterator[Fakes]:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    def dialer(*words: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["dialer", "campaign", *words])
+    def dialer(*words: str, group: str = "campaign") -> Done:
+        monkeypatch.setattr(sys, "argv", ["dialer", group, *words])
         with pytest.raises(SystemExit) as ended:
             main()
         code = ended.value.code
@@ -134,6 +134,24 @@ def test_orders_are_given_and_their_result_is_told(fakes: Fakes, run: Run, word:
     done = run(word, CAMPAIGN)
     assert done.returncode == 1
     assert done.stderr == "The campaign is over: it was completed or cancelled\n"
+
+
+def test_review_lists_and_decides(fakes: Fakes, run: Run) -> None:
+    call = {"id": CALL, "phone": None, "campaign_id": CAMPAIGN, "attempts": [{}], "next_attempt_at": "T"}
+    fakes.calls = {MINE: {CALL: call}}
+    listed = run("list", "--campaign", CAMPAIGN, group="review")
+    assert (listed.returncode, listed.stdout) == (0, f"{CALL}\t\t{CAMPAIGN}\t1\tT\n")
+    for words, asked in (
+        (("--all",), (None, [])),
+        (("--campaign", CAMPAIGN), (CAMPAIGN, [])),
+        (("--call", CALL, "--call", CALL), (None, [CALL])),
+    ):
+        fakes.reviews.clear()
+        assert run("release", *words, group="review").stderr == "1 calls released\n"
+        assert run("cancel", *words, group="review").stderr == "1 calls cancelled\n"
+        assert fakes.reviews == [("release", MINE, *asked), ("cancel_under_review", MINE, *asked)]
+    for words in ((), ("--all", "--call", CALL), ("--call", "x")):
+        assert run("release", *words, group="review").returncode == 2
 
 
 def test_a_token_that_is_not_ours_is_refused(fakes: Fakes, run: Run) -> None:

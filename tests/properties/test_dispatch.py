@@ -155,6 +155,15 @@ class DispatchAgainstTheJudge(RuleBasedStateMachine):
     def crash(self) -> None:
         self.rig.crash()
 
+    @rule()
+    def restore_a_backup(self) -> None:
+        self.rig.restore()
+
+    @precondition(lambda self: self.rig.store.reviewed)
+    @rule(most=st.sampled_from([1, 3, 100]))
+    def release_from_review(self, most: int) -> None:
+        self.rig.release(most)
+
     @precondition(lambda self: self.rig.store.refuse is None)
     @rule()
     def restart(self) -> None:

@@ -143,6 +143,19 @@ class StoresAgree(RuleBasedStateMachine):
         until = WallMs(self.now + after)
         assert next(iter(self.sqlite.store.due_timers(until)), None) == next(self.fake.due_timers(until), None)
 
+    @rule(after=times)
+    def hold(self, after: int) -> None:
+        """A backup is restored, and what was due comes under review."""
+        self.batch = []
+        for world in (self.sqlite, self.fake):
+            world.hold(self.now + after - 10_000)
+        self.sqlite.store._connection.execute("PRAGMA synchronous = OFF")
+
+    @rule(call=calls)
+    def release(self, call: int) -> None:
+        for held in self.fake.under_review(CallId(1), CallId(call), 2):
+            self.batch.append(CallSnoozed(*self.of(held.id), held.number, held.due_at, "released"))
+
     @rule()
     def reopen(self) -> None:
         self.batch = []
@@ -163,11 +176,15 @@ class StoresAgree(RuleBasedStateMachine):
             assert one.campaign(campaign) == other.campaign(campaign)
         for call in other.calls:
             read, wanted = one.call(call), other.call(call)
-            assert (read.attempts, read.first_dialed_at, read.finished) == (
+            assert (read.attempts, read.first_dialed_at, read.finished, read.under_review) == (
                 wanted.attempts,
                 wanted.first_dialed_at,
                 wanted.finished,
+                wanted.under_review,
             )
+        held = other.under_review(CallId(1), CallId(CALLS), CALLS)
+        assert one.under_review(CallId(1), CallId(CALLS), CALLS) == held
+        assert one.under_review(CallId(2), CallId(4), 2) == other.under_review(CallId(2), CallId(4), 2)
 
 
 StoresAgree.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -527,5 +527,7 @@ class Judge:
     def _waits(self, call: CallId, busy: set[str]) -> bool:
         row = self.store.calls[call]
         due_at = row.next_at if row.next_at is not None else self.campaign_of(call).slot(call)
+        if call in self.store.reviewed:
+            return False
         over = row.finished is not None or row.open is not None or (row.next_at is None and bool(row.attempts))
         return not over and row.phone not in busy and due_at <= self.clock.wall

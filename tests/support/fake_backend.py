@@ -73,6 +73,7 @@ class Fakes:
     hold: tuple[asyncio.Event, asyncio.Event] | None = None
     reasons: list[str] = field(default_factory=list)
     orders: list[tuple[str, int, str]] = field(default_factory=list)
+    reviews: list[tuple[str, int, str | None, list[str]]] = field(default_factory=list)
     verdict: Verdict = Verdict.DONE
     asked: dict[str, Any] = field(default_factory=dict)
     recordings: Path = Path("/nonexistent")
@@ -148,6 +149,12 @@ class _Views:
     def live_calls(self, account_id: int, *, limit: int, after: int | None) -> Page:
         return page(list(self.fakes.calls.get(account_id, {}).values()), limit, after)
 
+    def under_review(self, account_id: int, campaign_uuid: str | None, *, limit: int, after: int | None) -> Page | None:
+        if campaign_uuid is not None and campaign_uuid not in self.fakes.campaigns.get(account_id, {}):
+            return None
+        self.fakes.asked = {"campaign": campaign_uuid, "limit": limit, "after": after}
+        return page(list(self.fakes.calls.get(account_id, {}).values()), limit, after)
+
     def call(self, account_id: int, uuid: str) -> Record | None:
         return self.fakes.calls.get(account_id, {}).get(uuid)
 
@@ -195,6 +202,21 @@ class _Control:
             return Verdict.UNKNOWN
         self.fakes.orders.append(("cancel_call", account_id, uuid))
         return self.fakes.verdict
+
+    async def release(self, account_id: int, campaign: str | None, calls: Sequence[str]) -> int | None:
+        return self._review("release", account_id, campaign, calls)
+
+    async def cancel_under_review(self, account_id: int, campaign: str | None, calls: Sequence[str]) -> int | None:
+        return self._review("cancel_under_review", account_id, campaign, calls)
+
+    def _review(self, word: str, account_id: int, campaign: str | None, calls: Sequence[str]) -> int | None:
+        known = self.fakes.calls.get(account_id, {})
+        if campaign is not None and campaign not in self.fakes.campaigns.get(account_id, {}):
+            return None
+        if not set(calls) <= set(known):
+            return None
+        self.fakes.reviews.append((word, account_id, campaign, list(calls)))
+        return len(calls) or len(known)
 
     async def explain(self, account_id: int, uuid: str) -> Hold | None:
         return Hold(Rule.PAUSED, "paused") if uuid in self.fakes.calls.get(account_id, {}) else None

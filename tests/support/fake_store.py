@@ -35,6 +35,7 @@ from dialer.core.model import (
     CampaignId,
     CampaignStatus,
     Disposition,
+    HeldCall,
     OpenAttempt,
     WallMs,
 )
@@ -95,6 +96,7 @@ class FakeStore:
         self.campaigns: dict[CampaignId, FakeCampaign] = {}
         self.calls: dict[CallId, FakeCall] = {}
         self.forbidden: set[str] = set()
+        self.reviewed: set[CallId] = set()
         self.refuse: str | None = None
         self.commits: list[list[Change]] = []
         self.written: dict[str, dict[str, str]] = {}
@@ -137,6 +139,21 @@ class FakeStore:
     def forbid(self, phone: str) -> None:
         self.forbidden.add(phone)
 
+    def hold(self, until: int) -> None:
+        """What restoring does: all that is due by then comes under review."""
+        for held in self.campaigns.values():
+            campaign = held.campaign
+            if held.status in ENDED:
+                continue
+            for position in range(campaign.size):
+                call = CallId(campaign.first_call + position)
+                row = self.calls[call]
+                due_at = campaign.slot(call) if row.next_at is None else row.next_at
+                if row.finished is None and row.open is None and call not in self.reviewed and due_at <= until:
+                    self.reviewed.add(call)
+            held.cursor = max(held.cursor, campaign.due_by(WallMs(until)))
+        self.reopen()
+
     def counts(self, campaign: CampaignId) -> Counts:
         calls = self._calls_of(campaign)
         live = sum(call.open is not None for call in calls)
@@ -154,7 +171,7 @@ class FakeStore:
     def apply(self, changes: Sequence[Change]) -> None:
         if self.refuse is not None:
             raise StoreUnavailable(self.refuse)
-        before = self._touched(changes)
+        before, reviewed = self._touched(changes), set(self.reviewed)
         self._claims.clear()
         try:
             for change in changes:
@@ -163,6 +180,7 @@ class FakeStore:
         except BaseException:
             self.calls.update(before[0])
             self.campaigns.update(before[1])
+            self.reviewed = reviewed
             raise
         for change in changes:
             if isinstance(change, RecallScheduled | CallSnoozed):
@@ -181,7 +199,16 @@ class FakeStore:
             first_dialed_at=row.first_dialed_at,
             suppressed=row.phone in self.forbidden,
             finished=row.finished is not None,
+            under_review=call in self.reviewed,
         )
+
+    def under_review(self, first: CallId, last: CallId, limit: int) -> list[HeldCall]:
+        held = []
+        for call in sorted(call for call in self.reviewed if first <= call <= last):
+            row = self.calls[call]
+            slot = next(c.campaign for c in reversed(self.campaigns.values()) if c.campaign.first_call <= call).slot
+            held.append(HeldCall(call, len(row.attempts) + 1, slot(call) if row.next_at is None else row.next_at))
+        return held[:limit]
 
     def active_campaigns(self) -> list[StoredCampaign]:
         stored = [self.campaign(campaign) for campaign in sorted(self.campaigns)]
@@ -230,7 +257,11 @@ class FakeStore:
     # Inside
 
     def _first_timer(self) -> tuple[WallMs, CallId] | None:
-        timers = {(row.next_at, call) for call, row in self.calls.items() if row.next_at is not None}
+        timers = {
+            (row.next_at, call)
+            for call, row in self.calls.items()
+            if row.next_at is not None and call not in self.reviewed
+        }
         return min(timers - self._given, default=None)
 
     def _calls_of(self, campaign: CampaignId) -> list[FakeCall]:
@@ -259,6 +290,7 @@ class FakeStore:
         match change:
             case AttemptArmed():
                 _demand(row.open is None and change.number == len(row.attempts) + 1, change)
+                _demand(change.call not in self.reviewed, change)
                 held = self._claim(change, change.number)
                 if change.number == 1:
                     held.last_first_attempt_at = WallMs(max(held.last_first_attempt_at or 0, change.fire_at))
@@ -271,9 +303,11 @@ class FakeStore:
                 _demand(row.open is None, change)
                 self._claim(change, 1)
                 row.next_at = change.due_at
+                self.reviewed.discard(change.call)
             case CallFinished():
                 _demand(row.open is None, change)
                 row.finished, row.next_at = change.disposition, None
+                self.reviewed.discard(change.call)
             case _:
                 self._of_attempt(change, row)
 
@@ -329,6 +363,8 @@ class FakeStore:
             for call in calls:
                 if call.open is None and call.finished is None:
                     call.finished, call.next_at = Disposition.CANCELLED, None
+            c = held.campaign
+            self.reviewed -= set(map(CallId, range(c.first_call, c.first_call + c.size)))
         held.status = change.status
 
     def _settle_claims(self) -> None:

@@ -4,10 +4,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from dialer.core.model import AccountId, CallId, Campaign, CampaignId, WallMs
+from dialer.core.model import AccountId, CallId, Campaign, CampaignId, CampaignStatus, WallMs
 from dialer.core.playbook import Playbook
 from scheduler.connection import connect, transaction
 from scheduler.migrations import migrate
+from scheduler.new_life import review
 from scheduler.store import SqliteStore
 from tests.support.fake_store import PLAYBOOK, Counts
 
@@ -107,6 +108,15 @@ class SqliteWorld:
 
     def forbid(self, phone: str) -> None:
         self.connection.execute("INSERT INTO do_not_call VALUES (0, ?, 0)", (phone,))
+
+    def hold(self, until: int) -> None:
+        """What restoring does: all that is due by then comes under review. The store is opened anew."""
+        ended = {CampaignStatus.COMPLETED, CampaignStatus.CANCELLED}
+        active = [stored for stored in self.store.active_campaigns() if stored.status not in ended]
+        self.store.close()
+        with transaction(self.connection):
+            review(self.connection, active, WallMs(until))
+        self.store = SqliteStore(self.path)
 
     def counts(self, campaign: CampaignId) -> Counts:
         size, live, finished, attempts = self.connection.execute(

@@ -548,3 +548,58 @@ def test_answers_are_utf_8_and_half_a_surrogate_pair_stays_an_escape(ask: Ask, f
     assert "ñandú".encode() in ask("GET", f"/campaign/{CAMPAIGN}").content
     fakes.campaigns[MINE][CAMPAIGN] = {"id": CAMPAIGN, "playbook": "bad \ud800"}
     assert json.loads(ask("GET", f"/campaign/{CAMPAIGN}").content.decode("utf-8"))["playbook"] == "bad \ud800"
+
+
+# Calls under review
+
+
+def test_calls_under_review_are_listed_by_campaign_or_all(ask: Ask, fakes: Fakes) -> None:
+    assert ask("GET", "/review").json() == {"items": [{"id": CALL, "state": "scheduled"}], "next_cursor": None}
+    ask("GET", f"/review?campaign_id={CAMPAIGN.upper()}&limit=7")
+    assert fakes.asked == {"campaign": CAMPAIGN, "limit": 7, "after": None}
+    for unknown in (NOBODYS, "nonsense"):
+        assert ask("GET", f"/review?campaign_id={unknown}").json() == {"error": "No such campaign"}
+    assert ask("GET", "/review?state=live").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "asked"),
+    [
+        ({"all": True}, (None, [])),
+        ({"campaign_id": CAMPAIGN.upper()}, (CAMPAIGN, [])),
+        ({"call_ids": [CALL, CALL.upper()]}, (None, [CALL])),
+    ],
+)
+def test_a_review_is_decided_for_calls_a_campaign_or_all(
+    ask: Ask, fakes: Fakes, body: dict[str, Any], asked: tuple[str | None, list[str]]
+) -> None:
+    assert ask("POST", "/review/release", json=body).json() == {"released": 1}
+    assert ask("POST", "/review/cancel", json=body).json() == {"cancelled": 1}
+    assert fakes.reviews == [("release", MINE, *asked), ("cancel_under_review", MINE, *asked)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"all": False},
+        {"all": True, "campaign_id": CAMPAIGN},
+        {"call_ids": []},
+        {"call_ids": CALL},
+        {"call_ids": [CALL] * 1001},
+        {"campaign_id": 7},
+        {"everything": True},
+    ],
+)
+def test_what_names_no_calls_decides_nothing(ask: Ask, fakes: Fakes, body: dict[str, Any]) -> None:
+    answer = ask("POST", "/review/release", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("The body must be one of")
+    assert fakes.reviews == []
+
+
+def test_calls_and_campaigns_of_others_are_not_reviewed(ask: Ask, fakes: Fakes) -> None:
+    for body, what in (({"campaign_id": NOBODYS}, "campaign"), ({"call_ids": [CALL, "nonsense"]}, "call")):
+        answer = ask("POST", "/review/release", json=body)
+        assert (answer.status_code, answer.json()) == (404, {"error": f"No such {what}"})
+    assert fakes.reviews == []

@@ -9,6 +9,7 @@ import pytest
 
 from dialer.core.changes import AttemptArmed, AttemptRetried
 from dialer.core.dispatch import Limits
+from dialer.core.explain import Rule
 from dialer.core.model import CallId, CampaignId, CampaignStatus, Disposition, LegId, Trunk, WallMs
 from dialer.core.playbook import Playbook
 from dialer.engine import GOODBYE_SECONDS, LOOK_SECONDS, RESTART_HOLD_SECONDS, Engine
@@ -457,3 +458,56 @@ async def test_a_live_call_that_was_cancelled_is_not_recalled_after_a_crash(benc
     await asyncio.sleep(20)
     assert len(bench.dialed) == 1
     assert bench.outcome() is Disposition.INTERRUPTED
+
+
+@engine_story
+async def test_calls_under_review_wait_for_a_person_and_then_take_their_turn(bench: Bench) -> None:
+    bench.submit(5, stagger_ms=1000, launch_at=bench.clock.wall + 60_000, scheduled=True)
+    bench.engine.stop()
+    bench.store.hold(bench.clock.wall + 62_000)
+    bench.start()
+    await asyncio.sleep(70)
+    assert bench.dialed == [4, 5]
+    for call in (CallId(1), CallId(3)):
+        hold = bench.engine.explain(call, None, None)
+        assert (hold.rule, hold.until) == (Rule.REVIEW, None)
+    assert bench.engine.release(CallId(1), CallId(9), 2) == [1, 2]
+    assert bench.engine.cancel_under_review(CallId(1), CallId(9), 100) == [3]
+    assert bench.engine.release(CallId(1), CallId(9), 100) == []
+    released_at = bench.clock.mono
+    await bench.until(lambda: bench.dialed == [4, 5, 1, 2])
+    assert bench.clock.mono >= released_at + 0.99, "the stagger holds"
+    await bench.until(lambda: bench.status(CampaignId(1)) is CampaignStatus.COMPLETED)
+    assert bench.outcome(3) is Disposition.CANCELLED
+
+
+@engine_story
+async def test_calls_of_a_paused_campaign_are_released_and_wait_for_it(bench: Bench) -> None:
+    campaign = bench.submit(2, launch_at=bench.clock.wall + 60_000, scheduled=True)
+    bench.engine.pause(campaign)
+    bench.engine.stop()
+    bench.store.hold(bench.clock.wall + 60_000)
+    bench.start()
+    assert bench.engine.explain(CallId(1), None, None).rule is Rule.REVIEW
+    bench.engine.release(CallId(1), CallId(2), 10)
+    assert bench.engine.explain(CallId(1), None, None).rule is Rule.PAUSED
+    await asyncio.sleep(70)
+    assert bench.dialed == []
+    bench.engine.resume(campaign)
+    await bench.until(lambda: bench.dialed == [1, 2])
+
+
+@engine_story
+async def test_a_disk_that_refuses_releases_nothing(bench: Bench) -> None:
+    bench.submit(2, launch_at=bench.clock.wall + 60_000, scheduled=True)
+    bench.engine.stop()
+    bench.store.hold(bench.clock.wall + 60_000)
+    bench.start()
+    bench.store.refuse = "disk full"
+    await bench.until(lambda: bench.engine.state.store_fault is not None)
+    with pytest.raises(StoreUnavailable):
+        bench.engine.release(CallId(1), CallId(2), 10)
+    bench.store.refuse = None
+    await asyncio.sleep(70)
+    assert bench.dialed == []
+    assert len(bench.store.reviewed) == 2

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.ids import PublicIds
+from scheduler.ids import Life, PublicIds
 
 IDS = PublicIds(bytes(range(16)))
 keys = st.integers(0, 2**48 - 1)
@@ -61,3 +61,31 @@ def test_a_number_that_does_not_fit_is_refused(number: int) -> None:
 def test_a_key_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match="id_key"):
         PublicIds(b"short")
+
+
+def test_after_a_restore_old_ids_stay_and_what_the_lost_life_gave_out_is_nobodys() -> None:
+    restored = PublicIds(
+        bytes(range(16)),
+        [Life(b"a" * 16, first_call=100, first_contact=20, first_event=1), Life(b"b" * 16, 150, 20, 9)],
+    )
+    assert restored.call_uuid(99) == IDS.call_uuid(99)
+    assert restored.parse_call(IDS.call_uuid(99)) == 99
+    for call in (100, 149, 150, 10_000):
+        assert restored.call_uuid(call) != IDS.call_uuid(call)
+        assert restored.parse_call(IDS.call_uuid(call)) is None
+        assert restored.parse_call(restored.call_uuid(call)) == call
+    lost = PublicIds(bytes(range(16)), [Life(b"a" * 16, first_call=100)])
+    assert restored.parse_call(lost.call_uuid(149)) == 149
+    assert restored.parse_call(lost.call_uuid(150)) is None
+    assert restored.parse_contact(IDS.contact_uuid(19)) == 19
+    assert restored.parse_contact(IDS.contact_uuid(20)) is None
+    # Who was told event 7 in the first life, of which none is left, goes on with all of the second.
+    assert restored.parse_event(IDS.event_uuid(7)) == 0
+    assert [restored.parse_event(lost.event_uuid(event)) for event in (8, 9, 10)] == [8, 8, 8]
+    assert PublicIds(bytes(range(16)), [Life(b"a" * 16, first_event=5)]).parse_event(IDS.event_uuid(4)) == 4
+
+
+def test_a_call_id_is_not_forged_from_a_later_lifes_number() -> None:
+    """Number 5 had its id from the first key: an id of it by the second was never given out."""
+    restored = PublicIds(bytes(16), [Life(b"a" * 16, first_call=100)])
+    assert restored.parse_call(PublicIds(b"a" * 16).call_uuid(5)) is None

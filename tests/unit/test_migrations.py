@@ -20,7 +20,15 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_new_database_is_made_and_is_sound(path: Path) -> None:
-    assert migrate(path) == ["m001_schema", "m002_events", "m003_steps", "m004_hours", "m005_limits", "m006_attempts"]
+    assert migrate(path) == [
+        "m001_schema",
+        "m002_events",
+        "m003_steps",
+        "m004_hours",
+        "m005_limits",
+        "m006_attempts",
+        "m007_review",
+    ]
     assert check(path) == []
 
 
@@ -50,7 +58,7 @@ def test_a_database_of_version_1_becomes_what_a_new_one_is_and_keeps_its_rows(tm
     connection.close()
     with pytest.raises(DatabaseNotReady, match="schema version 1"):
         SqliteStore(old)
-    assert migrate(old) == ["m002_events", "m003_steps", "m004_hours", "m005_limits", "m006_attempts"]
+    assert migrate(old) == ["m002_events", "m003_steps", "m004_hours", "m005_limits", "m006_attempts", "m007_review"]
     migrate(new)
     assert schema(old) == schema(new)
     connection = connect(old)
@@ -108,7 +116,7 @@ def test_attempts_and_counts_of_version_5_are_what_they_were(tmp_path: Path) -> 
     connection.execute("INSERT INTO step VALUES (99, 1, 1, '{}', NULL)")  # of a campaign that was pruned
     before = connection.execute("SELECT * FROM campaign").fetchone()
     connection.close()
-    assert migrate(path) == ["m006_attempts"]
+    assert migrate(path) == ["m006_attempts", "m007_review"]
     assert check(path) == []
 
     store = SqliteStore(path)

@@ -113,6 +113,7 @@ def test_a_campaign_is_shown_with_counts_that_close(world: SqliteWorld, views: V
         "duplicate_contacts": 0,
         "calls": {"scheduled": 4, "live": 1, "finished": 1},
         "dispositions": {"answered": 1},
+        "under_review": 0,
         "attempts": 3,
         "next_attempt_at": "2025-03-01T10:00:02.000Z",
         "estimated_end_at": "2025-03-01T11:31:02.500Z",
@@ -274,6 +275,7 @@ def test_a_call_is_shown_with_its_attempts(world: SqliteWorld, views: Views, dat
         "phone": f"+3491{nth(c, 0):07}",
         "state": "finished",
         "disposition": "answered",
+        "under_review": False,
         "recall": [30, 90.5],
         "next_attempt_at": None,
         "created_at": "1970-01-01T00:00:00.000Z",
@@ -378,3 +380,46 @@ def test_the_end_is_estimated_by_the_rule(
     last_first = None if last is None else WallMs(T0 + last * 1000)
     pace = Pace(WallMs(T0), 200, size, cursor, last_first, recall_s * 1000, 30_000)
     assert estimated_end(pace, WallMs(T0 + now_s * 1000)) == T0 + round(end_s * 1000)
+
+
+def test_calls_under_review_are_counted_marked_and_listed_by_account_and_campaign(
+    world: SqliteWorld, views: Views
+) -> None:
+    c = mixed(world)
+    single = world.add_campaign(launch_at=T0, single=True)
+    world.add_campaign(size=2, launch_at=T0, account=2)
+    later = world.add_campaign(size=2, launch_at=T0 + 9_000_000)
+    world.hold(T0 + 2_000)
+    world.store.apply([finished(c, 4, Disposition.CANCELLED)])
+    uuid = uuid_of(world, c)
+    shown = views.campaign(1, uuid)
+    assert shown is not None
+    # The fifth was due at 2.0 s and is cancelled; the recall, the snoozed one and the sixth are due later.
+    assert (shown["under_review"], shown["calls"]["scheduled"]) == (0, 3)
+    world.hold(T0 + 60_000)
+    shown = views.campaign(1, uuid)
+    assert shown is not None
+    assert shown["under_review"] == 2
+
+    page = views.under_review(1, None, limit=2, after=None)
+    assert page is not None
+    items, after = page
+    assert [(item["phone"], item["under_review"]) for item in items] == [
+        (f"+3491{nth(c, 3):07}", True),
+        (f"+3491{nth(c, 5):07}", True),
+    ]
+    assert items[0]["next_attempt_at"] == "2025-03-01T10:01:00.000Z"
+    assert after == nth(c, 5)
+    page = views.under_review(1, None, limit=2, after=after)
+    assert page is not None
+    items, after = page
+    assert ([item["campaign_id"] for item in items], after) == ([None], None)
+    assert items[0]["phone"] == f"+3491{single.first_call:07}"
+    of_one = views.under_review(1, uuid, limit=10, after=nth(c, 3))
+    assert of_one is not None
+    assert len(of_one[0]) == 1
+    assert views.under_review(1, uuid_of(world, later), limit=10, after=None) == ([], None)
+    assert views.under_review(2, uuid, limit=10, after=None) is None
+    listed = views.calls(1, uuid, state="scheduled", disposition=None, limit=10, after=None)
+    assert listed is not None
+    assert [item["under_review"] for item in listed[0]] == [False, True, True]
