@@ -30,7 +30,9 @@ class Headers:
 
     def __init__(self, text: str) -> None:
         head = text.partition("\r\n\r\n")[0]
-        self.start_line, _, rest = _FOLD.sub(" ", head).partition("\r\n")
+        if "\n " in head or "\n\t" in head:
+            head = _FOLD.sub(" ", head)
+        self.start_line, _, rest = head.partition("\r\n")
         self._lines: dict[str, list[str]] = {}
         for line in rest.split("\r\n"):
             name, _, value = line.partition(":")

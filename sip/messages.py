@@ -1,19 +1,18 @@
-"""What the pool and its workers say to each other: frozen records, one JSON array to a packet.
+"""What the pool and its workers say to each other: frozen records, one to a line.
 
-The channel is an AF_UNIX SOCK_SEQPACKET pair, which keeps the borders of packets, so a packet is one message and needs
-no framing. JSON and not pickle: a worker reads bytes from the network, and must not be able to make the main process run
-code.
+The channel is an AF_UNIX SOCK_SEQPACKET pair, which keeps the borders of packets. A packet is one line, or as many as wait to
+be sent: a send costs more than most of what it tells. JSON and not pickle: a worker reads bytes from the network, and must not
+be able to make the main process run code.
 
-The first element of an array is the record's name, the others are its fields in order. The events of
-`dialer.core.events` travel as they are.
+A line is the record's name, a space, and its fields as a JSON object. The events of `dialer.core.events` travel as they are.
 """
 
 import json
-import types
-from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
-from enum import Enum
-from typing import Any, Final, Union, cast, get_args, get_origin, get_type_hints
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
 
 from dialer.core.events import (
     Answered,
@@ -201,96 +200,43 @@ Message = Command | Report
 
 
 def encode(message: Message) -> bytes:
-    """The packet for `message`."""
-    return json.dumps([type(message).__name__, *_plain(message)], ensure_ascii=False, separators=(",", ":")).encode()
+    """The line for `message`, without its end.
 
-
-def decode(packet: bytes) -> Message:
-    """The message in `packet`. Raises BadMessage."""
+    What a peer wrote need not be UTF-8: the stack hands such bytes over as lone surrogates (PEP 383), which become "?".
+    """
+    name = type(message).__name__.encode()
     try:
-        array = json.loads(packet)
-        name, *values = array
-        reader = _READERS[name]
-    except (ValueError, TypeError, KeyError) as fault:
-        raise BadMessage(f"not a message: {packet[:80]!r}") from fault
-    return cast("Message", reader(values))
+        return name + b" " + msgspec.json.encode(message)
+    except UnicodeEncodeError:
+        plain = json.dumps(msgspec.to_builtins(message), ensure_ascii=False)
+        return name + b" " + plain.encode("utf-8", "replace")
 
 
-def _plain(record: object) -> list[object]:
-    values = [getattr(record, item.name) for item in fields(cast("Any", record))]
-    return [_plain(value) if is_dataclass(value) else value for value in values]
+def decode(line: bytes) -> Message:
+    """The message in `line`. Raises BadMessage."""
+    name, _, record = line.partition(b" ")
+    try:
+        found: Message = _DECODERS[name].decode(record)
+    except (KeyError, ValueError) as fault:
+        raise BadMessage(f"not a message: {line[:80]!r}") from fault
+    return found
 
 
-_Reader = Callable[[object], object]
+def packet_of(lines: Iterable[bytes]) -> tuple[bytes, int]:
+    """A packet of as many lines as one holds, the first of them in any case; and how many those are."""
+    taken: list[bytes] = []
+    size = 0
+    for line in lines:
+        size += len(line) + 1
+        if taken and size > MAX_PACKET:
+            break
+        taken.append(line)
+    return b"\n".join(taken), len(taken)
 
 
-def _reader(kind: object) -> _Reader:
-    """What turns a JSON value back into `kind`, checking its type."""
-    kind = getattr(kind, "__supertype__", kind)  # a NewType is its supertype at run time
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in {Union, types.UnionType}:
-        inner = _reader(next(argument for argument in arguments if argument is not type(None)))
-        return lambda value: None if value is None else inner(value)
-    if origin is list:
-        return _list_reader(_reader(arguments[0]))
-    if origin is dict:
-        return _dict_reader(_reader(arguments[0]), _reader(arguments[1]))
-    if not isinstance(kind, type):
-        raise TypeError(f"no message can hold a {kind}")
-    if is_dataclass(kind):
-        return _record_reader(kind)
-    return _enum_reader(kind) if issubclass(kind, Enum) else _scalar_reader(kind)
-
-
-def _scalar_reader(kind: type) -> _Reader:
-    accepted = (int, float) if kind is float else (kind,)
-
-    def read(value: object) -> object:
-        if type(value) not in accepted:
-            raise BadMessage(f"expected {kind.__name__}, found {value!r}")
-        return value
-
-    return read
-
-
-def _enum_reader(kind: type[Enum]) -> _Reader:
-    def read(value: object) -> object:
-        try:
-            return kind(value)
-        except ValueError as fault:
-            raise BadMessage(f"expected {kind.__name__}, found {value!r}") from fault
-
-    return read
-
-
-def _list_reader(item: _Reader) -> _Reader:
-    def read(value: object) -> object:
-        if not isinstance(value, list):
-            raise BadMessage(f"expected an array, found {value!r}")
-        return [item(held) for held in value]
-
-    return read
-
-
-def _dict_reader(key: _Reader, item: _Reader) -> _Reader:
-    def read(value: object) -> object:
-        if not isinstance(value, dict):
-            raise BadMessage(f"expected an object, found {value!r}")
-        return {key(name): item(held) for name, held in value.items()}
-
-    return read
-
-
-def _record_reader(kind: type) -> _Reader:
-    hints = get_type_hints(kind)
-    readers = [_reader(hints[item.name]) for item in fields(cast("Any", kind))]
-
-    def read(values: object) -> object:
-        if not isinstance(values, list) or len(values) != len(readers):
-            raise BadMessage(f"{kind.__name__} has {len(readers)} fields: {values!r}")
-        return kind(*[read_one(value) for read_one, value in zip(readers, values, strict=True)])
-
-    return read
+def lines_of(packet: bytes) -> list[bytes]:
+    """The lines of a packet."""
+    return packet.split(b"\n")
 
 
 _KINDS: Final[tuple[type, ...]] = (
@@ -299,4 +245,6 @@ _KINDS: Final[tuple[type, ...]] = (
     *(Pong, RegistrationChanged, TrunkFailed, Failed),
     *(InviteSent, NoReply, Rang, Answered, LegEnded, LegRefused, LegLost, PlayEnded, DigitPressed, Heard, RecordEnded),
 )
-_READERS: Final[dict[str, _Reader]] = {kind.__name__: _record_reader(kind) for kind in _KINDS}
+_DECODERS: Final[dict[bytes, msgspec.json.Decoder[Any]]] = {
+    kind.__name__.encode(): msgspec.json.Decoder(kind) for kind in _KINDS
+}

@@ -12,7 +12,7 @@ from typing import Final
 
 from dialer.core.model import LegId
 from sip.facts import child_command
-from sip.messages import MAX_PACKET, BadMessage, Begin, Command, Message, Ping, Pong, decode, encode
+from sip.messages import MAX_PACKET, BadMessage, Begin, Command, Message, Ping, Pong, decode, encode, lines_of
 
 log = logging.getLogger(__name__)
 
@@ -118,8 +118,12 @@ class WorkerProcess:
             if not packet:
                 self._close()
                 return
+            self._take(packet)
+
+    def _take(self, packet: bytes) -> None:
+        for line in lines_of(packet):
             try:
-                message = decode(packet)
+                message = decode(line)
             except BadMessage:
                 log.exception("worker %d speaks nonsense: it is killed", self.pid)
                 self.kill()

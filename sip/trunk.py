@@ -4,6 +4,7 @@ import ipaddress
 import re
 import ssl
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final
 
 _URI: Final = re.compile(
@@ -83,8 +84,9 @@ class Target:
     parameters: str
     explicit_port: bool
 
-    @classmethod
-    def parse(cls, uri: str) -> "Target":
+    @staticmethod
+    @cache
+    def parse(uri: str) -> "Target":
         """The target in `uri`. Raises UnfitForSip for what is no SIP URI or names a transport that we do not speak."""
         found = _URI.fullmatch(uri)
         if found is None:
@@ -99,7 +101,7 @@ class Target:
         port = int(found["port"] or (5061 if transport == "tls" else 5060))
         if not 0 < port <= 65_535:
             raise UnfitForSip(f"{uri!r}: port {port} is out of range")
-        return cls(found["host"].strip("[]"), port, transport, parameters, found["port"] is not None)
+        return Target(found["host"].strip("[]"), port, transport, parameters, found["port"] is not None)
 
     @property
     def is_name(self) -> bool:

@@ -41,6 +41,8 @@ from sip.messages import (
     TrunkFailed,
     decode,
     encode,
+    lines_of,
+    packet_of,
 )
 from sip.trunk import UnfitForSip
 
@@ -87,12 +89,13 @@ class Worker:
         """Sleep until there is work, or the stack's timers may want a turn; take the commands that came."""
         busy = len(self._legs) > 0
         if self._endpoint.wait_descriptor is not None:
-            self._poll.poll(LIVE_WAIT_MS if busy else IDLE_WAIT_MS)
+            ready = self._poll.poll(LIVE_WAIT_MS if busy else IDLE_WAIT_MS)
         elif busy:
             self._endpoint.handle_events(POLL_LIVE_MS)
+            ready = self._poll.poll(0)
         else:
-            self._poll.poll(POLL_IDLE_MS)
-        if not self._orphaned:
+            ready = self._poll.poll(POLL_IDLE_MS)
+        if any(descriptor == self._channel.fileno() for descriptor, _ in ready):
             self._take_commands()
 
     def _take_commands(self) -> None:
@@ -111,7 +114,8 @@ class Worker:
             if not packet:
                 self._orphan()
                 return
-            self._obey(decode(packet))  # type: ignore[arg-type]  # the pool sends nothing but commands
+            for line in lines_of(packet):
+                self._obey(decode(line))  # type: ignore[arg-type]  # the pool sends nothing but commands
             self._flush()
 
     def _obey(self, command: Command) -> None:
@@ -168,14 +172,16 @@ class Worker:
 
     def _flush(self) -> None:
         while self._out:
+            packet, lines = packet_of(self._out)
             try:
-                self._channel.send(self._out[0])
+                self._channel.send(packet)
             except BlockingIOError:  # the main process is busy: it will read later
                 return
             except OSError:  # gone: the next recv says so
                 self._out.clear()
                 return
-            self._out.popleft()
+            for _ in range(lines):
+                self._out.popleft()
 
 
 def _pid_of_peer(channel: socket.socket) -> int:

@@ -6,6 +6,7 @@ import pytest
 
 from dialer.core.events import Answered, EndedBy, InviteSent, LegEnded, Rang
 from dialer.core.model import LegId
+from sip.wire import respond
 from tests.support.far_end import FarEnd
 from tests.support.labs import async_test
 from tests.support.pools import order, pool_to, trunk_to
@@ -60,6 +61,21 @@ async def test_a_refusal_is_told_with_its_status_cause_and_retry_after(
         assert (end.by, end.sip_status, end.q850, end.retry_after_s) == (EndedBy.FAR, status, q850, retry_after)
         assert end.reason
         assert events.kinds(ONE) == ["InviteSent", "LegEnded"]
+
+
+@async_test
+async def test_words_that_are_no_utf_8_are_told_and_cost_no_worker() -> None:
+    async with FarEnd() as far, pool_to(trunk_to(far.port)) as (pool, events):
+        pool.dial(ONE, order())
+        invite = await far.request("INVITE")
+        ringing = respond(invite, 180, to_tag="far", headers=(far.contact,))
+        far.send_bytes(invite.call_id, ringing.encode().replace(b"Ringing", b"Sonnerie \xe9"))
+        await events.wait(Rang, ONE)
+        busy = respond(invite, 486, to_tag="far", headers=(("Reason", 'Q.850;cause=17;text="Occup*"'),))
+        far.send_bytes(invite.call_id, busy.encode().replace(b"Busy Here", b"Occup\xe9").replace(b"*", b"\xe9"))
+        end = await events.over(ONE)
+        assert isinstance(end, LegEnded)
+        assert (end.sip_status, end.q850, end.reason) == (486, 17, "Occup?")
 
 
 @async_test

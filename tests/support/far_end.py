@@ -61,7 +61,11 @@ class FarEnd:
         return message
 
     def send(self, message: Message) -> None:
-        self._socket.sendto(message.encode(), self._peers[message.call_id])
+        self.send_bytes(message.call_id, message.encode())
+
+    def send_bytes(self, call_id: str, data: bytes) -> None:
+        """To the peer of that call."""
+        self._socket.sendto(data, self._peers[call_id])
 
     def reply(
         self, request: Request, status: int, *headers: tuple[str, str], sdp: bool = False, tag: str = "far"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dialer.core.events import EndedBy, LegEnded, PlayEnded
 from dialer.core.model import LegId, WallMs
-from sip.messages import _KINDS, MAX_PACKET, BadMessage, Dial, Ping, SetTrunk, decode, encode
+from sip.messages import _KINDS, MAX_PACKET, BadMessage, Dial, Ping, SetTrunk, decode, encode, lines_of, packet_of
 from sip.trunk import TrunkProfile
 
 texts = st.text(max_size=40)
@@ -18,15 +18,43 @@ messages = st.one_of([st.builds(kind) if not kind.__annotations__ else st.from_t
 
 @given(messages)
 def test_every_message_comes_out_as_it_went_in(message: Any) -> None:
-    packet = encode(message)
-    assert decode(packet) == message
-    assert type(decode(packet)) is type(message)
+    line = encode(message)
+    assert b"\n" not in line
+    assert decode(line) == message
+    assert type(decode(line)) is type(message)
 
 
-def test_a_message_is_one_short_json_array_that_begins_with_its_name() -> None:
-    assert encode(Dial(LegId(7), "pbx", "+34600", "", "id")) == b'["Dial",7,"pbx","+34600","","id"]'
+def test_a_line_is_the_messages_name_and_its_fields() -> None:
+    dial = b'Dial {"leg":7,"trunk":"pbx","number":"+34600","caller_id":"","sip_call_id":"id"}'
+    assert encode(Dial(LegId(7), "pbx", "+34600", "", "id")) == dial
     end = LegEnded(LegId(7), WallMs(5), EndedBy.FAR, 486, 17, None, "Busy", {"jitter_ms": 0.5})
-    assert json.loads(encode(end)) == ["LegEnded", 7, 5, "far", 486, 17, None, "Busy", {"jitter_ms": 0.5}]
+    name, _, fields = encode(end).partition(b" ")
+    assert name == b"LegEnded"
+    assert json.loads(fields)["by"] == "far"
+
+
+def test_what_a_peer_wrote_in_another_encoding_is_told_as_far_as_it_can_be_read() -> None:
+    end = LegEnded(
+        LegId(7), WallMs(5), EndedBy.FAR, 486, reason=b"Occup\xe9 \xc3\xa9".decode("utf-8", "surrogateescape")
+    )
+    told = decode(encode(end))
+    assert isinstance(told, LegEnded)
+    assert (told.sip_status, told.reason) == (486, "Occup? é")
+
+
+@given(st.lists(messages, min_size=1, max_size=30))
+def test_a_packet_holds_many_lines_in_order(several: list[Any]) -> None:
+    packet, lines = packet_of(map(encode, several))
+    assert lines == len(several)
+    assert list(map(decode, lines_of(packet))) == several
+
+
+def test_a_packet_holds_no_more_than_a_receiver_takes() -> None:
+    lines = [b"x" * 30_000] * 5
+    packet, taken = packet_of(lines)
+    assert taken == 2
+    assert len(packet) <= MAX_PACKET
+    assert packet_of([b"x" * (MAX_PACKET + 1), b"y"])[1] == 1
 
 
 def test_a_trunk_travels_inside_its_message() -> None:
@@ -37,30 +65,30 @@ def test_a_trunk_travels_inside_its_message() -> None:
 
 
 @pytest.mark.parametrize(
-    "packet",
+    "line",
     [
         b"",
         b"\xff\xfe",
         b"{}",
-        b"7",
         b"[]",
-        b"[[]]",
-        b'["Unheard"]',
-        b'["Ping"]',
-        b'["Ping",1,2]',
-        b'["Ping","1"]',
-        b'["Ping",true]',
-        b'["Ping",null]',
-        b'["Retire",1]',
-        b'["SetTrunk",["pbx"],"a","b",true]',
-        b'["LegEnded",1,1,"nobody",0,null,null,"",null]',
-        b'["LegEnded",1,1,"far",0,null,null,"",{"loss":"much"}]',
-        b'["LegEnded",1,1,"far",0,null,null,"",[]]',
+        b"Unheard {}",
+        b"Ping",
+        b"Ping {}",
+        b"Ping 1",
+        b"Ping [1]",
+        b'Ping {"number":"1"}',
+        b'Ping {"number":true}',
+        b'Ping {"number":null}',
+        b'Retire {"hang_up":1}',
+        b'SetTrunk {"trunk":{"name":"pbx"},"address":"a","local_address":"b","registers":true}',
+        b'LegEnded {"leg":1,"at":1,"by":"nobody"}',
+        b'LegEnded {"leg":1,"at":1,"by":"far","rtp":{"loss":"much"}}',
+        b'LegEnded {"leg":1,"at":1,"by":"far","rtp":[]}',
     ],
 )
-def test_what_no_worker_wrote_is_refused(packet: bytes) -> None:
+def test_what_no_worker_wrote_is_refused(line: bytes) -> None:
     with pytest.raises(BadMessage):
-        decode(packet)
+        decode(line)
 
 
 def test_the_longest_dialog_fits_a_packet() -> None:
