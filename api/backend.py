@@ -240,11 +240,11 @@ class DoNotCall(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """What /events and /webhook serve from. `allow_private`: webhooks may go to addresses of private networks."""
+    """What /events and /webhook serve from. `allow_private`: whether webhooks may go to addresses of private networks now."""
 
     feed: Feed
     webhooks: Webhooks
-    allow_private: bool
+    allow_private: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,9 +254,9 @@ class Backend:
     `ready` gives the reasons why work cannot be done now (none: ready), `trunks` a record of each trunk; they and `registry`
     are read on the event loop.
     `machine` is what playbooks are checked against; it may look at the disk.
-    `read_phone` normalizes a number and raises ValueError with the reason for one that is none. `max_body_bytes` is the
-    limit of one request. `recordings` is the folder of the recordings' files. `events` None: there is neither /events nor
-    /webhook.
+    `read_phone` normalizes a number and raises ValueError with the reason for one that is none. `body_limit` gives the
+    `max_body_bytes` of one request. `recordings` is the folder of the recordings' files. `events` None: there is neither
+    /events nor /webhook.
     """
 
     accounts: Accounts
@@ -271,6 +271,11 @@ class Backend:
     machine: Callable[[], Machine]
     read_phone: Callable[[str], str]
     registry: CollectorRegistry
-    max_body_bytes: int
+    body_limit: Callable[[], int]
     recordings: Path
     events: Events | None = None
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The limit of one request, now."""
+        return self.body_limit()

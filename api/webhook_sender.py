@@ -79,6 +79,13 @@ class WebhookSender:
                 task.cancel()
             await asyncio.gather(*self._couriers.values(), return_exceptions=True)
 
+    def follow(self, *, allow_private: bool) -> None:
+        """From now on webhooks may go so far. What is under way is broken off, and sent again."""
+        if allow_private != self._allow_private:
+            self._allow_private = allow_private
+            for task in self._couriers.values():
+                task.cancel()
+
     async def _match(self, targets: list[WebhookTarget]) -> None:
         wanted = {target.number: target for target in targets}
         for number, task in list(self._couriers.items()):

@@ -40,7 +40,7 @@ def routes(backend: Backend, events: Events) -> list[Route]:
                 f"events must be an array of {', '.join(EVENT_TYPES)}", [{"field": "events", "reason": "unknown type"}]
             )
         try:
-            url = await check_url(given.get("url"), allow_private=events.allow_private)
+            url = await check_url(given.get("url"), allow_private=events.allow_private())
         except ForbiddenTarget as error:
             raise bad_request(f"url: {error}", [{"field": "url", "reason": str(error)}]) from None
         record = await in_thread(webhooks.create, who.account_id, url, list(dict.fromkeys(types)))

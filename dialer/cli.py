@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from config.settings import InvalidSettings, find_file, load
-from dialer.commands import accounts, campaigns, database, do_not_call, live, playbooks, review, webhooks
+from dialer.commands import accounts, campaigns, database, do_not_call, live, playbooks, reload, review, webhooks
 from dialer.ports import StoreUnavailable
 from dialer.terminal import Invocation, Refused, give, give_table, invocation, say
 from scheduler.accounts import AccountRefused
@@ -58,11 +58,15 @@ def serve(context: typer.Context) -> None:
     """Run the API, the engine and the SIP workers in the foreground. SIGTERM drains."""
     from dialer import service
 
+    given = invocation(context)
     try:
-        status = service.run(invocation(context).settings)
+        status = service.run(given.settings, lambda: load(given.config))
     except service.CannotStart as error:
         raise Refused(str(error)) from error
     raise typer.Exit(status)
+
+
+app.command("reload")(reload.reload)
 
 
 @app.command("check")

@@ -39,6 +39,8 @@ def trunk_records(engine: EngineState, pool: PoolState) -> list[dict[str, Any]]:
 
 def _record(view: TrunkView, pool: PoolState) -> dict[str, Any]:
     fault, registered = pool.trunk_faults.get(view.name), pool.registered.get(view.name)
+    if view.removed:
+        fault = "it was removed from the configuration; calls that were begun before go on"
     failure = view.last_failure
     return {
         "name": view.name,

@@ -7,7 +7,7 @@ attempt waits to be recorded.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -180,6 +180,11 @@ class Engine:
     def cancel(self, campaign: CampaignId) -> None:
         """Cancel the campaign for good."""
         self._order(lambda now: self._dispatch.cancel(campaign, now))
+
+    def reconfigure(self, trunks: Iterable[Trunk], limits: Limits, renewed: Collection[str] = ()) -> None:
+        """From now on these trunks and limits, as `Dispatch.reconfigure` says. Needs no disk."""
+        self._or_fail(lambda: self._dispatch.reconfigure(trunks, limits, self._now(), renewed))
+        self._or_fail(self._turn)
 
     def cancel_call(self, call: CallId) -> None:
         """Cancel a scheduled call or hang a live one up. Raises KeyError for an unknown one."""

@@ -9,11 +9,15 @@ import structlog
 
 from dialer.log_lines import LogStyle, Outlet, masked, speak, without_numbers
 
+# Loggers that have spoken keep this very list, so that a reload can change what they do.
+_processors: list[structlog.typing.Processor] = []
+
 
 def configure(style: LogStyle) -> None:
-    """Set the server's process up, for what is said by structlog and by `logging`."""
+    """Set the server's process up, for what is said by structlog and by `logging`; again, when a reload changes the style."""
     outlet = Outlet(style)
     processors: list[structlog.typing.Processor] = [
+        _Threshold(style.level),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
@@ -27,15 +31,29 @@ def configure(style: LogStyle) -> None:
     if style.mask_numbers:
         # The whole line, so that a traceback or a list of values hides nothing either.
         processors.append(_mask_line)
+    _processors[:] = processors
     structlog.configure(
-        processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[style.level.upper()]),
+        processors=_processors,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
         logger_factory=structlog.WriteLoggerFactory(outlet),  # type: ignore[arg-type]  # it writes and flushes
         cache_logger_on_first_use=True,
     )
     speak(style, outlet)
     # What it warns of are requests that are no HTTP: they are answered, and anyone could fill the log with them.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+
+class _Threshold:
+    """Lets through what is of the level or above it."""
+
+    def __init__(self, level: str) -> None:
+        levels = logging.getLevelNamesMapping()
+        self._dropped = frozenset(name.lower() for name, number in levels.items() if number < levels[level.upper()])
+
+    def __call__(self, _logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if method in self._dropped:
+            raise structlog.DropEvent
+        return event
 
 
 def _mask_fields(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

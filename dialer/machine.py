@@ -6,9 +6,12 @@ from pathlib import Path
 from config.sections import TrunkSettings
 from config.settings import Settings
 from dialer.core.destinations import DestinationRules
+from dialer.core.dispatch import Limits
+from dialer.core.intake import IntakeRules
 from dialer.core.model import Disposition, Trunk
 from dialer.core.phone import PhoneRules
 from dialer.core.playbook import Machine
+from dialer.log_lines import LogStyle
 from sip.library import OWN_FOLDER, RECORDINGS
 from sip.trunk import TrunkProfile
 
@@ -60,6 +63,43 @@ def trunk_limits(name: str, trunk: TrunkSettings) -> Trunk:
         allowed_caller_ids=trunk.caller_ids,
         dispositions={int(status): Disposition(word) for status, word in trunk.dispositions.items()},
     )
+
+
+def trunk_profiles(settings: Settings) -> list[TrunkProfile]:
+    """All of them."""
+    return [trunk_profile(name, trunk) for name, trunk in settings.trunks.items()]
+
+
+def trunks_of(settings: Settings) -> list[Trunk]:
+    """All of them."""
+    return [trunk_limits(name, trunk) for name, trunk in settings.trunks.items()]
+
+
+def engine_limits(settings: Settings) -> Limits:
+    """The machine's own limits on dialing."""
+    return Limits(
+        max_concurrent_calls=settings.pacing.max_concurrent_calls,
+        min_recall_gap_ms=round(settings.pacing.min_recall_gap_seconds * 1000),
+        max_per_account=settings.limits.max_concurrent_calls_per_account,
+        max_per_token=settings.limits.max_concurrent_calls_per_token,
+    )
+
+
+def intake_rules(settings: Settings) -> IntakeRules:
+    """What a request must keep to be accepted."""
+    return IntakeRules(
+        max_contacts=settings.api.max_contacts,
+        stagger_ms=round(settings.pacing.stagger_seconds * 1000),
+        phone=phone_rules(settings),
+        destinations=destination_rules(settings),
+        max_calls_per_day=settings.limits.max_calls_per_day,
+        max_calls_per_day_per_token=settings.limits.max_calls_per_day_per_token,
+    )
+
+
+def log_style(settings: Settings) -> LogStyle:
+    """How every process tells the log."""
+    return LogStyle(settings.log.format, settings.log.level, settings.log.mask_numbers)
 
 
 def machine_of(settings: Settings) -> Machine:

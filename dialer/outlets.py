@@ -10,9 +10,10 @@ from api.backend import Control, Events
 from api.feed import Feed, Keeping
 from api.metrics import Outbox
 from api.mqtt import SINK, Broker, MqttSink
+from api.offload import in_thread
 from api.webhook_sender import WebhookSender
 from config.settings import Settings
-from dialer.ports import Clock
+from dialer.ports import Clock, StoreUnavailable
 from scheduler.accounts import Accounts
 from scheduler.database import Database
 from scheduler.event_log import EventLog
@@ -35,44 +36,72 @@ class Outlets:
         self._log = EventLog(database, clock, lock_wanted=lock_wanted)
         self._webhooks = Webhooks(database, clock)
         self._accounts = Accounts(database, clock)
-        keep = settings.events
-        keeping = Keeping(
-            stream_ms=round(keep.stream_minutes * 60_000),
-            longest_ms=round(keep.outbox_hours * 3_600_000),
-            most=keep.max_events,
+        self.feed = Feed(self._log, _keeping(settings))
+        self._sender = WebhookSender(
+            self._webhooks,
+            self.feed,
+            allow_private=settings.webhooks.allow_private,
+            clock=lambda: self._clock.now().wall,
         )
-        self.feed = Feed(self._log, keeping)
+        self._control: Control
         self._mqtt: MqttSink | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     @property
     def events(self) -> Events:
         """What the API serves from."""
-        return Events(self.feed, self._webhooks, self._settings.webhooks.allow_private)
+        return Events(self.feed, self._webhooks, lambda: self._settings.webhooks.allow_private)
 
     async def open(self) -> None:
         """From now on events are recorded for those who are to be told. Raises `StoreUnavailable`."""
+        self._record_for_mqtt()
+        await self.feed.open()
+
+    def _record_for_mqtt(self) -> None:
         if self._settings.mqtt is not None:
             self._log.open(SINK)
         else:
             # Nobody will ever take what waits for it.
             self._log.close(SINK)
-        await self.feed.open()
 
     def start(self, control: Control) -> None:
         """Begin to pass events on, and to take commands."""
-        webhooks = WebhookSender(
-            self._webhooks,
-            self.feed,
-            allow_private=self._settings.webhooks.allow_private,
-            clock=lambda: self._clock.now().wall,
-        )
-        acts: dict[str, Callable[[], Awaitable[None]]] = {"events": self.feed.run, "webhooks": webhooks.run}
+        self._control = control
+        self._begin("events", self.feed.run)
+        self._begin("webhooks", self._sender.run)
+        self._begin_mqtt()
+
+    async def follow(self, settings: Settings) -> None:
+        """Other settings: another broker is connected to, and is told what the one before it was not."""
+        before, self._settings = self._settings, settings
+        self.feed.keeping = _keeping(settings)
+        self._sender.follow(allow_private=settings.webhooks.allow_private)
+        if settings.mqtt != before.mqtt:
+            await self._end_mqtt()
+            try:
+                await in_thread(self._record_for_mqtt)
+            except StoreUnavailable as fault:
+                log.warning("what is recorded for MQTT stays as it was, for now", fault=str(fault))
+            self._begin_mqtt()
+
+    def _begin(self, name: str, act: Callable[[], Awaitable[None]]) -> None:
+        self._tasks[name] = asyncio.create_task(_for_ever(name, act), name=name)
+
+    def _begin_mqtt(self) -> None:
         broker = self._broker()
         if broker is not None:
-            self._mqtt = MqttSink(broker, self.feed, control, self._account_id)
-            acts["mqtt"] = self._mqtt.run
-        self._tasks = [asyncio.create_task(_for_ever(name, act), name=name) for name, act in acts.items()]
+            self._mqtt = MqttSink(broker, self.feed, self._control, self._account_id)
+            self._begin("mqtt", self._mqtt.run)
+
+    async def _end_mqtt(self) -> None:
+        task = self._tasks.pop("mqtt", None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        with suppress(StoreUnavailable):  # then some of it is told twice
+            await self.feed.store_positions()
+        self.feed.leave(SINK)
+        self._mqtt = None
 
     def hang_up(self) -> None:
         """The server stops: those who listen are let go, so that it need not wait for them."""
@@ -82,9 +111,9 @@ class Outlets:
         """Pass on what is left, for a moment, and end."""
         if self._tasks:
             await self.feed.wait_until_passed(FAREWELL_SECONDS if self._takers() else 0)
-        for task in self._tasks:
+        for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         with suppress(Exception):
             await self.feed.store_positions()
 
@@ -119,6 +148,15 @@ class Outlets:
     def _account_id(self, uuid: str) -> int | None:
         found = self._accounts.find_account(uuid)
         return found.id if found is not None and found.uuid == uuid else None
+
+
+def _keeping(settings: Settings) -> Keeping:
+    events = settings.events
+    return Keeping(
+        stream_ms=round(events.stream_minutes * 60_000),
+        longest_ms=round(events.outbox_hours * 3_600_000),
+        most=events.max_events,
+    )
 
 
 async def _for_ever(name: str, act: Callable[[], Awaitable[None]]) -> None:

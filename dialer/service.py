@@ -3,7 +3,7 @@
     lock ─▶ database ─▶ loaders ─▶ SIP workers ─▶ engine ─▶ HTTP     stop: HTTP, engine drains, workers, loaders, database
 
 A signal drains: SIGTERM or SIGINT once stops dialing and lets answered calls end for `pacing.drain_seconds`; a second one
-hangs up at once.
+hangs up at once. SIGHUP reloads the configuration (`dialer.reload`).
 """
 
 import asyncio
@@ -30,17 +30,26 @@ from dialer.call_log import CallLog
 from dialer.collector import spare_what_stays
 from dialer.condition import not_ready, snapshot, trunk_records
 from dialer.control import EngineControl
-from dialer.core.dispatch import Limits
 from dialer.core.intake import IntakeRules
 from dialer.core.model import CampaignId
-from dialer.core.phone import PhoneRules, normalize
+from dialer.core.phone import normalize
+from dialer.core.playbook import Machine
 from dialer.engine import STORE_RETRY_SECONDS, Engine
 from dialer.event_loop import new_event_loop
 from dialer.log_lines import LogStyle
 from dialer.logs import configure
-from dialer.machine import destination_rules, machine_of, phone_rules, trunk_limits, trunk_profile
+from dialer.machine import (
+    engine_limits,
+    intake_rules,
+    log_style,
+    machine_of,
+    phone_rules,
+    trunk_profiles,
+    trunks_of,
+)
 from dialer.outlets import Outlets
-from dialer.ports import Clock, StoreUnavailable
+from dialer.ports import StoreUnavailable
+from dialer.reload import CannotFollow, Reloader
 from scheduler.accounts import Accounts
 from scheduler.checkpoint import Checkpointer
 from scheduler.clock import SystemClock
@@ -51,13 +60,14 @@ from scheduler.handles import Handles
 from scheduler.loading import Loader
 from scheduler.migrations import migrate
 from scheduler.playbooks import Playbooks
-from scheduler.server_lock import ServedAlready, ServerLock
+from scheduler.server_lock import Reloads, ServedAlready, ServerLock
 from scheduler.store import SqliteStore
 from scheduler.timed_backups import TimedBackups
 from scheduler.views import Views
 from sip.facts import StackUnusable
 from sip.library import RECORDINGS, Library
 from sip.orphans import end_orphans
+from sip.plan import PlanImpossible
 from sip.pool import WorkerPool
 from sip.trunk import UnfitForSip
 
@@ -70,14 +80,14 @@ class CannotStart(Exception):
     """The service cannot run here; the text says why in one line."""
 
 
-def run(settings: Settings) -> int:
-    """Serve until a signal ends it; the exit status."""
-    configure(_log_style(settings))
+def run(settings: Settings, read: Callable[[], Settings]) -> int:
+    """Serve until a signal ends it; the exit status. `read` gives the settings of a reload."""
+    configure(log_style(settings))
     require_own_packages()
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            return runner.run(Service(settings).run())
-    except (ServedAlready, StackUnusable, UnfitForSip, StoreUnavailable, OSError) as fault:
+            return runner.run(Service(settings, read).run())
+    except (ServedAlready, StackUnusable, UnfitForSip, PlanImpossible, StoreUnavailable, OSError) as fault:
         raise CannotStart(str(fault)) from fault
     except CannotStart:
         raise
@@ -101,8 +111,10 @@ def require_own_packages() -> None:
 class Service:
     """One running server. `url` is where its API is, once `up` is set."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, read: Callable[[], Settings]) -> None:
         self._settings = settings
+        self._reloader = Reloader(settings, read, self._follow, self._tell_reloads)
+        self._lock: ServerLock | None = None
         self.up = asyncio.Event()
         self._stopping = asyncio.Event()
         self._engine: Engine | None = None
@@ -110,6 +122,8 @@ class Service:
         self._store: SqliteStore
         self._loader: Loader
         self._outlets: Outlets
+        self._library: Library
+        self._admission: Admission
         self._call_log: CallLog
         self._backups: TimedBackups | None = None
         self.url = ""
@@ -119,6 +133,8 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
+        # Before the lock is taken: who reads the process id there may send it.
+        loop.add_signal_handler(signal.SIGHUP, self._reloader.ask)
         async with AsyncExitStack() as parts:
             http = await self._start(parts)
             self.url = http.url
@@ -126,6 +142,8 @@ class Service:
                 "serving", url=http.url, trunks=sorted(self._settings.trunks), pid=multiprocessing.current_process().pid
             )
             self.up.set()
+            reloading = asyncio.create_task(self._reloader.run(), name="reloads")
+            parts.callback(reloading.cancel)
             ended = asyncio.create_task(http.wait_closed())
             told = asyncio.create_task(self._stopping.wait())
             engine = self._running()
@@ -160,7 +178,8 @@ class Service:
         path = settings.database.path
         if not path.parent.is_dir():
             raise CannotStart(f"database.path: there is no folder {path.parent}")
-        parts.callback(ServerLock(path).release)
+        self._lock = ServerLock(path)
+        parts.callback(self._lock.release)
         for name in migrate(path):
             log.info("database migrated", migration=name)
         database = Database(path)
@@ -174,25 +193,14 @@ class Service:
         checkpointer.start()
         parts.callback(checkpointer.stop)
 
-        rules = IntakeRules(
-            max_contacts=settings.api.max_contacts,
-            stagger_ms=round(settings.pacing.stagger_seconds * 1000),
-            phone=phone_rules(settings),
-            destinations=destination_rules(settings),
-            max_calls_per_day=settings.limits.max_calls_per_day,
-            max_calls_per_day_per_token=settings.limits.max_calls_per_day_per_token,
-        )
-        # Audio was looked at when the playbook was stored: a file may come or go while the loaders run.
-        machine = replace(machine_of(settings), audio=None)
-        self._loader = Loader(
-            path, rules, machine, on_activated=self._activated, lock_wanted=lock_wanted, log=_log_style(settings)
-        )
+        rules, machine, style = _for_loaders(settings)
+        self._loader = Loader(path, rules, machine, on_activated=self._activated, lock_wanted=lock_wanted, log=style)
         parts.push_async_callback(self._loader.stop)
         # Side by side: each waits for processes of its own to come up.
         for fault in await asyncio.gather(self._loader.start(), self._start_pool(parts), return_exceptions=True):
             if fault is not None:
                 raise fault
-        library = self._library()
+        library = self._library = self._new_library()
         library.start()
         parts.push_async_callback(library.close)
         handles = Handles(database)
@@ -203,13 +211,8 @@ class Service:
             clock=clock,
             store=self._store,
             control=self._pool,
-            trunks=[trunk_limits(name, trunk) for name, trunk in settings.trunks.items()],
-            limits=Limits(
-                max_concurrent_calls=settings.pacing.max_concurrent_calls,
-                min_recall_gap_ms=round(settings.pacing.min_recall_gap_seconds * 1000),
-                max_per_account=settings.limits.max_concurrent_calls_per_account,
-                max_per_token=settings.limits.max_concurrent_calls_per_token,
-            ),
+            trunks=trunks_of(settings),
+            limits=engine_limits(settings),
         )
         engine.start()
         self._pool.on_state(engine.wake)
@@ -218,9 +221,11 @@ class Service:
         control = EngineControl(engine, handles)
         self._outlets.start(control)
         parts.push_async_callback(self._outlets.stop)
-        self._start_backups(parts, clock)
+        self._start_backups()
+        parts.push_async_callback(self._stop_backups)
+        self._admission = Admission(Accounts(database, clock), _rate_limit(settings))
         backend = Backend(
-            accounts=self._accounts(Accounts(database, clock)),
+            accounts=self._admission,
             views=Views(database, clock),
             intake=self._loader,
             control=control,
@@ -229,17 +234,17 @@ class Service:
             do_not_call=DoNotCall(database, clock),
             ready=self._ready,
             trunks=self._trunks,
-            machine=lambda: machine_of(settings),
-            read_phone=_phone_reader(rules.phone),
+            machine=lambda: machine_of(self._settings),
+            read_phone=lambda written: normalize(written, phone_rules(self._settings)),
             registry=make_registry(self._snapshot),
             recordings=settings.media.directory / RECORDINGS,
-            max_body_bytes=settings.api.max_body_bytes,
+            body_limit=lambda: self._settings.api.max_body_bytes,
             events=self._outlets.events,
         )
         spare_what_stays()
         return await serve_http(create_app(backend), settings.api.host, settings.api.port)
 
-    def _start_backups(self, parts: AsyncExitStack, clock: Clock) -> None:
+    def _start_backups(self) -> None:
         wanted = self._settings.backup
         if wanted is not None:
             self._backups = TimedBackups(
@@ -247,23 +252,18 @@ class Service:
                 wanted.directory,
                 interval_seconds=wanted.interval_hours * 3600,
                 keep=wanted.keep,
-                clock=clock,
+                clock=SystemClock(),
             )
             self._backups.start()
-            parts.push_async_callback(self._backups.stop)
 
-    def _library(self) -> Library:
-        media, speech = self._settings.media, self._settings.speech
+    async def _stop_backups(self) -> None:
+        if self._backups is not None:
+            await self._backups.stop()
+            self._backups = None
+
+    def _new_library(self) -> Library:
         try:
-            if speech is None:
-                return Library(media.directory, keep_recordings_days=media.keep_recordings_days)
-            return Library(
-                media.directory,
-                command=speech.command,
-                voice=speech.voice,
-                parallel=speech.max_parallel,
-                keep_recordings_days=media.keep_recordings_days,
-            )
+            return Library(self._settings.media.directory, **_sounds(self._settings))
         except OSError as fault:
             raise CannotStart(f"media.directory: {fault}") from fault
 
@@ -271,7 +271,7 @@ class Service:
         sip = self._settings.sip
         rtp = (sip.rtp_port_min, sip.rtp_port_max) if sip.rtp_port_min and sip.rtp_port_max else None
         self._pool = WorkerPool(
-            [trunk_profile(name, trunk) for name, trunk in self._settings.trunks.items()],
+            trunk_profiles(self._settings),
             max_concurrent_calls=self._settings.pacing.max_concurrent_calls,
             media_directory=self._settings.media.directory,
             bind_host=sip.bind_host,
@@ -280,7 +280,7 @@ class Service:
             workers=sip.workers,
             signalling_dscp=sip.signalling_dscp,
             media_dscp=sip.media_dscp,
-            log=_log_style(self._settings),
+            log=log_style(self._settings),
         )
         # The engine has drained by then: what is left gets no more time.
         parts.push_async_callback(self._pool.stop, 0)
@@ -289,9 +289,42 @@ class Service:
         await end_orphans(attempt.dialog for attempt in self._store.open_attempts())
         await self._pool.start()
 
-    def _accounts(self, accounts: Accounts) -> Accounts | Admission:
-        per_second = self._settings.limits.requests_per_second
-        return accounts if per_second is None else Admission(accounts, RateLimit(per_second, time.monotonic))
+    # A new configuration
+
+    async def _follow(self, old: Settings, new: Settings) -> None:
+        """Act by the new settings from now on; calls go on. Raises `CannotFollow`, and then nothing has changed."""
+        if self._stopping.is_set():
+            raise CannotFollow("the server is stopping")
+        profiles = trunk_profiles(new)
+        try:
+            put_in_place = await self._pool.prepare(profiles, new.pacing.max_concurrent_calls)
+        except (StackUnusable, UnfitForSip, PlanImpossible) as fault:
+            raise CannotFollow(str(fault)) from fault
+        self._settings = new
+        if new.log != old.log:
+            configure(log_style(new))
+            self._pool.speak(log_style(new))
+        # In one go: the workers know a trunk before the engine dials on it.
+        put_in_place()
+        before = {profile.name: profile for profile in trunk_profiles(old)}
+        renewed = {profile.name for profile in profiles if before.get(profile.name) != profile}
+        self._running().reconfigure(trunks_of(new), engine_limits(new), renewed)
+        self._loader.follow(*_for_loaders(new))
+        if new.limits.requests_per_second != old.limits.requests_per_second:
+            self._admission.limit = _rate_limit(new)
+        if (new.speech, new.media) != (old.speech, old.media):
+            self._library.follow(**_sounds(new))
+        if new.backup != old.backup:
+            await self._stop_backups()
+            self._start_backups()
+        await self._outlets.follow(new)
+
+    def _tell_reloads(self, reloads: Reloads) -> None:
+        if self._lock is not None:
+            try:
+                self._lock.tell(reloads)
+            except OSError as error:
+                log.warning("nobody can be told how the reload stands", fault=str(error))
 
     def _activated(self, campaign: CampaignId) -> None:
         if self._engine is None:
@@ -320,9 +353,23 @@ class Service:
         return snapshot(self._engine.state, self._pool.state(), self._outlets.state(), backups)
 
 
-def _log_style(settings: Settings) -> LogStyle:
-    return LogStyle(settings.log.format, settings.log.level, settings.log.mask_numbers)
+def _for_loaders(settings: Settings) -> tuple[IntakeRules, Machine, LogStyle]:
+    # Audio was looked at when the playbook was stored: a file may come or go while the loaders run.
+    return intake_rules(settings), replace(machine_of(settings), audio=None), log_style(settings)
 
 
-def _phone_reader(rules: PhoneRules) -> Callable[[str], str]:
-    return lambda written: normalize(written, rules)
+def _rate_limit(settings: Settings) -> RateLimit | None:
+    per_second = settings.limits.requests_per_second
+    return None if per_second is None else RateLimit(per_second, time.monotonic)
+
+
+def _sounds(settings: Settings) -> dict[str, Any]:
+    speech, keep_days = settings.speech, settings.media.keep_recordings_days
+    if speech is None:
+        return {"command": None, "keep_recordings_days": keep_days}
+    return {
+        "command": speech.command,
+        "voice": speech.voice,
+        "parallel": speech.max_parallel,
+        "keep_recordings_days": keep_days,
+    }

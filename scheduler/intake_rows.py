@@ -119,7 +119,7 @@ class IntakeRows:
     """Stores campaigns through one connection. Every method raises `StoreUnavailable` when the disk refuses."""
 
     def __init__(self, connection: sqlite3.Connection, turn: WriteTurn, limits: IntakeRules | None = None) -> None:
-        self._limits = limits or IntakeRules()
+        self.limits = limits or IntakeRules()
         self._connection = connection
         self._turn = turn
         self._chunk = _AT_ONCE
@@ -304,7 +304,7 @@ class IntakeRows:
 
     def _count_calls(self, acceptance: Acceptance, calls: int, now: int) -> None:
         """Count the day's accepted calls where a limit asks for it. Raises `OverLimit`, and then nothing is stored."""
-        limits = self._limits
+        limits = self.limits
         if limits.max_calls_per_day is None and limits.max_calls_per_day_per_token is None:
             return
         day, token = now // _DAY_MS, acceptance.token or 0

@@ -12,6 +12,7 @@ import json
 import logging
 import multiprocessing
 import os
+import pickle
 import select
 import signal
 import socket
@@ -99,8 +100,8 @@ class _Refused(Exception):
 def run(connection: socket.socket, settings: LoaderSettings) -> None:
     """Serve requests until the other side of `connection` closes it. The first message says whether the database opened."""
     # They are meant for the service, which ends this process by closing the socket: a request is not cut short.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     os.nice(settings.nice)
     speak(settings.log, Outlet(settings.log), multiprocessing.current_process().name)
     # A hundred thousand contacts are no cycles, and the collector would walk through all of them again and again.
@@ -142,6 +143,9 @@ class Loader:
             frame = receive(self._connection)
             if frame is None:
                 return
+            if frame.head["do"] == "follow":
+                self._follow(frame.whole_content())
+                continue
             if self._left_over():
                 self._tidy()
             if frame.head["do"] == "sweep":
@@ -154,6 +158,13 @@ class Loader:
                 send(self._connection, Frame(head, outcome.text.encode()))
             if frame.file is not None:
                 gc.collect()
+
+    def _follow(self, content: bytes) -> None:
+        """Other rules, from our own engine, which has started this process with the first ones in the same way."""
+        rules, machine, style = pickle.loads(content)  # noqa: S301
+        self._rules, self._machine = rules, machine
+        self._rows.limits = rules
+        speak(style, Outlet(style), multiprocessing.current_process().name)
 
     def _serve_request(self, frame: Frame) -> Outcome:
         head = frame.head

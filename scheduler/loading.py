@@ -15,6 +15,7 @@ import json
 import logging
 import multiprocessing
 import os
+import pickle
 import shutil
 import socket
 import tempfile
@@ -93,6 +94,11 @@ class Loader:
         self._directory = path.parent
         self._small = _Desk("loader-small", small, on_activated)
         self._large = _Desk("loader-large", large, on_activated)
+
+    def follow(self, rules: IntakeRules, machine: Machine, log: LogStyle) -> None:
+        """These hold for every request whose turn comes from now on."""
+        self._small.follow(rules, machine, log)
+        self._large.follow(rules, machine, log)
 
     @property
     def pids(self) -> dict[str, int]:
@@ -188,7 +194,7 @@ class _Desk:
 
     def __init__(self, name: str, settings: LoaderSettings, on_activated: Callable[[CampaignId], None]) -> None:
         self.name = name
-        self._settings = settings
+        self._settings = self._known = settings
         self._on_activated = on_activated
         self._queue: asyncio.PriorityQueue[_Waiting] = asyncio.PriorityQueue()
         self._numbers = itertools.count()
@@ -196,6 +202,10 @@ class _Desk:
         self._socket: socket.socket | None = None
         self._serving: asyncio.Task[None] | None = None
         self._stopping = False
+
+    def follow(self, rules: IntakeRules, machine: Machine, log: LogStyle) -> None:
+        """Other settings: the process is told of them before its next request."""
+        self._settings = replace(self._settings, rules=rules, machine=machine, log=log)
 
     @property
     def pid(self) -> int | None:
@@ -213,7 +223,8 @@ class _Desk:
         # multiprocessing waits at exit for its processes, and this one ends only when its socket is closed.
         atexit.register(ours.close)
         with theirs:
-            self._process = await asyncio.to_thread(_spawn, self.name, theirs, self._settings)
+            self._known = self._settings
+            self._process = await asyncio.to_thread(_spawn, self.name, theirs, self._known)
         head, _ = await self._receive()
         if "fault" in head:
             raise StoreUnavailable(head["fault"])
@@ -269,6 +280,7 @@ class _Desk:
         try:
             if self._process is None or not self._process.is_alive():
                 await self._reopen()
+            await self._tell_settings()
             await self._send(frame)
             return await self._answer(announced)
         except (OSError, EOFError) as error:
@@ -284,6 +296,11 @@ class _Desk:
         except (OSError, EOFError, StoreUnavailable) as error:
             _log.warning("%s cannot tell what became of a request: %s", self.name, error)
             return _UNAVAILABLE
+
+    async def _tell_settings(self) -> None:
+        if self._known is not (now := self._settings):
+            await self._send(Frame({"do": "follow"}, pickle.dumps((now.rules, now.machine, now.log))))
+            self._known = now
 
     async def _answer(self, announced: set[int]) -> Answer:
         while True:

@@ -1,14 +1,18 @@
-"""One server for one database: who serves it holds a lock on a file beside it.
+"""One server for one database: who serves it holds a lock on a file beside it, and tells there what came of its reloads.
 
 Two servers on one database would both dial all of it. The lock is flock(2)'s: it belongs to the open file, is given back by
 the kernel whatever ends the process, and is not passed on to workers and loaders, whose descriptors are closed when they are
 started (PEP 446). The file stays: a lock on a file that was removed and made again would be two locks.
+
+In the file: the process id in a line of its own, for people too, and a line of JSON, `Reloads`.
 """
 
 import fcntl
+import json
 import os
 import time
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +28,21 @@ class ServedAlready(Exception):
         who = "another server" if pid is None else f"another server (pid {pid})"
         super().__init__(f"{who} serves {database} already: two would call everybody twice")
         self.pid = pid
+
+
+@dataclass(frozen=True, slots=True)
+class Reloads:
+    """How many reloads of its configuration a server has begun and ended, and what came of the last one that ended.
+
+    `changed` are the keys that act now, `needs_restart` those that were changed and act after a restart. With `faults`
+    everything stayed as it was.
+    """
+
+    begun: int = 0
+    ended: int = 0
+    changed: tuple[str, ...] = ()
+    needs_restart: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
 
 def lock_file(database: Path) -> Path:
@@ -43,8 +62,7 @@ class ServerLock:
         try:
             self._take(database)
             _give_to_owner_of(database, self._file)
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+            self.tell(Reloads())
         except BaseException:
             os.close(self._file)
             raise
@@ -60,6 +78,13 @@ class ServerLock:
                 time.sleep(_LOOK_AGAIN_SECONDS)
             else:
                 return
+
+    def tell(self, reloads: Reloads) -> None:
+        """Write down how it stands. Raises OSError."""
+        text = f"{os.getpid()}\n{json.dumps(asdict(reloads))}\n".encode()
+        # Never empty in between, and what is left of a longer text behind the two lines is passed over.
+        os.pwrite(self._file, text, 0)
+        os.ftruncate(self._file, len(text))
 
     def release(self) -> None:
         """Let the next server have the database."""
@@ -83,6 +108,16 @@ def serving_pid(database: Path) -> int | None:
     finally:
         os.close(file)
     return None
+
+
+def reloads_told(database: Path) -> Reloads | None:
+    """What the server of the database tells of its reloads; None while it is writing, or where there is none."""
+    try:
+        told = json.loads(lock_file(database).read_text("utf-8").split("\n")[1])
+        words = {key: tuple(told[key]) for key in ("changed", "needs_restart", "faults")}
+        return Reloads(told["begun"], told["ended"], **words)
+    except (FileNotFoundError, IndexError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _pid_in(file: int) -> int | None:

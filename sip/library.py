@@ -54,12 +54,10 @@ class Library:
         self._speech, self._converted = self._own / "speech", self._own / "converted"
         for folder in (self._own, self._speech, self._converted, media / RECORDINGS):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._speaker = None if command is None else Speaker(self._speech, command, voice=voice, parallel=parallel)
-        self._keep = {
-            media / RECORDINGS: keep_recordings_days,
-            self._speech: keep_made_days,
-            self._converted: keep_made_days,
-        }
+        self._speaker: Speaker | None = None
+        self._speakers: list[Speaker] = []
+        self._keep = {self._speech: keep_made_days, self._converted: keep_made_days}
+        self.follow(command=command, voice=voice, parallel=parallel, keep_recordings_days=keep_recordings_days)
         self._fit: dict[str, tuple[tuple[int, int], str]] = {}
         self._converting: dict[Path, asyncio.Task[str]] = {}
         self._faults: dict[str, tuple[float, str]] = {}
@@ -67,6 +65,14 @@ class Library:
         beep = self._own / "beep.wav"
         if not beep.exists():
             beep.write_bytes(_beep())
+
+    def follow(
+        self, *, command: str | None, voice: str = "", parallel: int = 1, keep_recordings_days: float = 0
+    ) -> None:
+        """From now on texts are said so, and recordings kept so long. What is being rendered is finished: a call may wait."""
+        self._keep[self._media / RECORDINGS] = keep_recordings_days
+        self._speaker = None if command is None else Speaker(self._speech, command, voice=voice, parallel=parallel)
+        self._speakers += filter(None, [self._speaker])
 
     def start(self) -> None:
         """Begin to remove what is too old, now and every hour."""
@@ -78,8 +84,8 @@ class Library:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._speaker is not None:
-            await self._speaker.close()
+        for speaker in self._speakers:
+            await speaker.close()
 
     @property
     def beep(self) -> str:

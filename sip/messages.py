@@ -58,6 +58,13 @@ class Begin:
 
 
 @dataclass(frozen=True, slots=True)
+class Speak:
+    """From now on tell the log so."""
+
+    log: LogStyle
+
+
+@dataclass(frozen=True, slots=True)
 class SetTrunk:
     """Add a trunk, or change it for later legs.
 
@@ -194,7 +201,7 @@ class Failed:
 
 MediaOrder = Play | StopPlaying | Record | StopRecording | Listen | StopListening
 """What is ordered of a leg's audio."""
-Command = Begin | SetTrunk | DropTrunk | Dial | HangUp | MediaOrder | Ping | Retire
+Command = Begin | Speak | SetTrunk | DropTrunk | Dial | HangUp | MediaOrder | Ping | Retire
 Report = Pong | RegistrationChanged | TrunkFailed | Failed | LegEvent
 Message = Command | Report
 
@@ -240,7 +247,7 @@ def lines_of(packet: bytes) -> list[bytes]:
 
 
 _KINDS: Final[tuple[type, ...]] = (
-    *(Begin, SetTrunk, DropTrunk, Dial, HangUp, Ping, Retire),
+    *(Begin, Speak, SetTrunk, DropTrunk, Dial, HangUp, Ping, Retire),
     *(Play, StopPlaying, Record, StopRecording, Listen, StopListening),
     *(Pong, RegistrationChanged, TrunkFailed, Failed),
     *(InviteSent, NoReply, Rang, Answered, LegEnded, LegRefused, LegLost, PlayEnded, DigitPressed, Heard, RecordEnded),

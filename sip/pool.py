@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +36,7 @@ from sip.messages import (
     Record,
     RegistrationChanged,
     SetTrunk,
+    Speak,
     StopListening,
     StopPlaying,
     StopRecording,
@@ -162,6 +163,13 @@ class WorkerPool:
             await self._supervisor.stop(drain_seconds, FAREWELL_SECONDS)
         for leg in list(self._untraced):
             self._give_up(leg)
+
+    def speak(self, log: LogStyle) -> None:
+        """All workers tell the log so, from now on."""
+        self._log = log
+        for worker in self._running.workers.values():
+            worker.begin = replace(worker.begin, log=log)
+            worker.send(Speak(log))
 
     async def prepare(self, trunks: Sequence[TrunkProfile], max_concurrent_calls: int) -> Callable[[], None]:
         """Look at other trunks and another limit. Nothing has changed before what is returned is called: it puts them in place.

@@ -38,6 +38,7 @@ from sip.messages import (
     Report,
     Retire,
     SetTrunk,
+    Speak,
     TrunkFailed,
     decode,
     encode,
@@ -126,6 +127,8 @@ class Worker:
                 self._legs.hang_up(leg)
             case Ping(number):
                 self._report(Pong(number, len(self._legs), self._legs.dialed, _resident_kb()))
+            case Speak(style):
+                speak(style, Outlet(style), "sip-worker")
             case SetTrunk():
                 try:
                     self._endpoint.set_trunk(command)

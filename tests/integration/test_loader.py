@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,8 @@ from uuid import UUID
 
 import pytest
 
+from dialer.core.playbook import Machine
+from dialer.log_lines import LogStyle
 from scheduler.connection import connect
 from scheduler.ids import PublicIds
 from scheduler.intake_rows import KEY_LIFE_MS
@@ -21,6 +26,7 @@ from tests.support.loader_world import (
     MANY,
     OTHERS_PLAYBOOK,
     PLAYBOOK,
+    RULES,
     UNFIT_PLAYBOOK,
     World,
     becomes,
@@ -208,6 +214,22 @@ def test_refusals_store_nothing_and_400_comes_before_403(world: World) -> None:
             for table in ("campaign", "call", "contact", "idempotency", "intake"):
                 assert world.one(f"SELECT count(*) FROM {table}") == 0
             assert world.activated == []
+
+    run(story())
+
+
+def test_other_rules_hold_for_the_next_request_also_of_a_process_that_is_replaced(world: World) -> None:
+    async def story() -> None:
+        async with world.loader() as loader:
+            assert (await submit(loader, campaign(3))).status == 202
+            assert (await submit(loader, campaign(playbook_id=UNFIT_PLAYBOOK))).status == 400
+            loader.follow(replace(RULES, max_contacts=2, max_calls_per_day=2), Machine({"gone": None}), LogStyle())
+            for _ in range(2):
+                assert (await submit(loader, campaign(3))).status == 413
+                assert (await submit(loader, campaign(2))).status == 400
+                assert (await submit(loader, campaign(2, playbook_id=UNFIT_PLAYBOOK), key="same")).status == 202
+                assert (await submit(loader, campaign(1, playbook_id=UNFIT_PLAYBOOK))).status == 429
+                os.kill(loader.pids["loader-small"], signal.SIGKILL)
 
     run(story())
 

@@ -22,11 +22,17 @@ from tests.support.hook_server import HookServer
 @asynccontextmanager
 async def sending(world: EventWorld, **options: Any) -> AsyncIterator[Webhooks]:
     webhooks = Webhooks(world.database, world.clock)
+    async with running_sender(world, webhooks, **options):
+        yield webhooks
+
+
+@asynccontextmanager
+async def running_sender(world: EventWorld, webhooks: Webhooks, **options: Any) -> AsyncIterator[WebhookSender]:
     settings = {"allow_private": True, "first_pause": 0.05, **options}
     sender = WebhookSender(webhooks, world.feed, clock=lambda: world.clock.now().wall, **settings)
     running = asyncio.create_task(sender.run())
     try:
-        yield webhooks
+        yield sender
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -186,10 +192,14 @@ def test_a_name_that_leads_into_our_network_later_is_refused_at_delivery(tmp_pat
         with HookServer() as hook:
             async with event_world(tmp_path / "d.db") as world:
                 register(world, f"http://localhost:{hook.port}/")
-                async with sending(world, allow_private=False) as webhooks:
+                webhooks = Webhooks(world.database, world.clock)
+                async with running_sender(world, webhooks, allow_private=False) as sender:
                     world.lives(world.sqlite.add_campaign(size=1), range(1))
                     await until(lambda: "private address" in (shown(webhooks)["last_error"] or ""))
                     assert hook.deliveries == []
+                    # A reload allows it again.
+                    sender.follow(allow_private=True)
+                    await until(lambda: len(hook.deliveries) > 0)
 
     asyncio.run(main())
 

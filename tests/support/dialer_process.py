@@ -65,11 +65,26 @@ class Dialer:
             **{f"trunks.{name}": trunk for name, trunk in trunks.items()},
         }
         self.config = folder / "dialer.toml"
+        self._tables = tables
         self.config.write_text(toml(tables))
         self.log = folder / "server.log"
         # What the server finds in its environment besides ours.
         self.environment: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
+
+    def configure(self, trunks: Mapping[str, Mapping[str, Any]] | None = None, **sections: Mapping[str, Any]) -> None:
+        """Change the configuration: these trunks instead of those (None: the same ones), these keys besides those."""
+        if trunks is not None:
+            self._tables = {name: table for name, table in self._tables.items() if not name.startswith("trunks.")}
+            self._tables |= {f"trunks.{name}": trunk for name, trunk in trunks.items()}
+        for name, keys in sections.items():
+            self._tables[name] = {**self._tables.get(name, {}), **keys}
+        self.config.write_text(toml(self._tables))
+
+    def drop(self, section: str) -> None:
+        """Leave a section out of the configuration."""
+        del self._tables[section]
+        self.config.write_text(toml(self._tables))
 
     def run(self, *words: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""

@@ -104,9 +104,9 @@ class Fakes:
             machine=lambda: Machine({"pbx": frozenset({"+34910000000"})}, frozenset({"hello.wav"})),
             read_phone=lambda text: normalize(text, PhoneRules(internal=re.compile("[0-9]{3}"))),
             registry=make_registry(lambda: snapshot),
-            max_body_bytes=MAX_BODY_BYTES,
+            body_limit=lambda: MAX_BODY_BYTES,
             recordings=self.recordings,
-            events=Events(Feed(_NoEvents(), Keeping(1000, 1000, 1000)), _Webhooks(self), self.allow_private),
+            events=Events(Feed(_NoEvents(), Keeping(1000, 1000, 1000)), _Webhooks(self), lambda: self.allow_private),
         )
 
 

@@ -85,7 +85,8 @@ async def fail(self):
     raise KeyError("+34600000006")
 
 service.Service.run = fail
-sys.exit(service.run(Settings(log={"format": "json"})))
+settings = Settings(log={"format": "json"})
+sys.exit(service.run(settings, lambda: settings))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.server_lock import ServedAlready, ServerLock, lock_file, serving_pid
+from scheduler.server_lock import Reloads, ServedAlready, ServerLock, lock_file, reloads_told, serving_pid
 
 HOLD = """
 import subprocess, sys
@@ -70,7 +70,7 @@ def test_the_kernel_gives_it_back_when_the_holder_is_killed_and_its_children_do_
             assert serving_pid(database) == holder.pid
             holder.kill()
             holder.wait(10)
-            assert lock_file(database).read_text() == f"{holder.pid}\n", "it was killed: nobody wiped its pid"
+            assert lock_file(database).read_text().startswith(f"{holder.pid}\n"), "it was killed: nobody wiped its pid"
             assert serving_pid(database) is None
             ServerLock(database).release()
         finally:
@@ -92,3 +92,24 @@ def test_root_leaves_the_file_to_the_owner_of_the_database(database: Path) -> No
     ServerLock(database).release()
     made = lock_file(database).stat()
     assert (made.st_uid, made.st_gid) == (12345, 12346)
+
+
+def test_what_came_of_a_reload_is_told_beside_the_process(database: Path) -> None:
+    assert reloads_told(database) is None
+    lock = ServerLock(database)
+    assert reloads_told(database) == Reloads()
+    faults = Reloads(2, 2, faults=tuple(f"trunks.pbx{n}.uri: is required" for n in range(500)))
+    lock.tell(faults)
+    assert reloads_told(database) == faults
+    after = Reloads(3, 3, changed=("pacing.stagger_seconds",), needs_restart=("api.port",))
+    lock.tell(after)
+    assert reloads_told(database) == after
+    assert serving_pid(database) == os.getpid()
+    lock.release()
+    assert reloads_told(database) is None
+
+
+@pytest.mark.parametrize("half", ["", "12", "12\n", '12\n{"begun": 1', '12\n{"begun": 1}\n', "12\n[]\n", "12\n7\n"])
+def test_a_file_that_is_being_written_tells_nothing_yet(database: Path, half: str) -> None:
+    lock_file(database).write_text(half)
+    assert reloads_told(database) is None
