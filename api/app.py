@@ -14,6 +14,7 @@ from api import (
     playbooks,
     recordings,
     review,
+    traces,
     trunks,
     webhooks,
 )
@@ -35,6 +36,7 @@ def create_app(backend: Backend) -> Starlette:
             *do_not_call.routes(backend),
             *([] if events is None else [*event_stream.routes(backend, events), *webhooks.routes(backend, events)]),
             *trunks.routes(backend),
+            *([] if backend.taps is None else traces.routes(backend, backend.taps)),
             *health.routes(backend),
             *openapi.routes(),
             *playbook_schema.routes(),

@@ -5,7 +5,9 @@ time, and never on the event loop (but `Intake.spool`, which must not wait). Eac
 nothing of other accounts existed.
 """
 
+from asyncio import Queue
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +20,7 @@ from api.feed import Feed
 from dialer.core.explain import Hold
 from dialer.core.intake import Form
 from dialer.core.playbook import Machine, Playbook
+from dialer.ports import WireMessage
 
 Record = dict[str, Any]
 # One page of a list: its items, and the position after which the next page begins. None: there is no next page.
@@ -247,6 +250,23 @@ class Events:
     allow_private: Callable[[], bool]
 
 
+class Tap(Protocol):
+    """SIP messages as they pass."""
+
+    @property
+    def messages(self) -> "Queue[WireMessage]":
+        """Oldest first. Bounded: what nobody takes is dropped."""
+        ...
+
+    def narrow(self, call: str) -> None:
+        """From now on only those of this call."""
+        ...
+
+
+# The messages of a call (its id; "": of all), from now on for as long as the block lasts.
+Taps = Callable[[str], AbstractContextManager[Tap]]
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
     """Everything that `create_app` serves from.
@@ -256,7 +276,7 @@ class Backend:
     `machine` is what playbooks are checked against; it may look at the disk.
     `read_phone` normalizes a number and raises ValueError with the reason for one that is none. `body_limit` gives the
     `max_body_bytes` of one request. `recordings` is the folder of the recordings' files. `events` None: there is neither
-    /events nor /webhook.
+    /events nor /webhook. `taps` None: there is no /trace.
     """
 
     accounts: Accounts
@@ -274,6 +294,7 @@ class Backend:
     body_limit: Callable[[], int]
     recordings: Path
     events: Events | None = None
+    taps: Taps | None = None
 
     @property
     def max_body_bytes(self) -> int:

@@ -23,7 +23,8 @@ _KEEP_ALIVE_SECONDS = 15.0
 _LONGEST_SECONDS = 900.0
 _MOST_LISTENERS = 100
 _MOST_FOR_AN_ACCOUNT = 10
-_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+MEDIA_TYPE = "text/event-stream"
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 def routes(backend: Backend, events: Events) -> list[Route]:
@@ -35,7 +36,7 @@ def routes(backend: Backend, events: Events) -> list[Route]:
         asked = query(request, "last_event_id")
         given = request.headers.get("last-event-id") or asked.get("last_event_id") or None
         if request.method == "HEAD":
-            return Response(media_type="text/event-stream", headers=_HEADERS)
+            return Response(media_type=MEDIA_TYPE, headers=HEADERS)
         if listeners.total() >= _MOST_LISTENERS or listeners[who.account_id] >= _MOST_FOR_AN_ACCOUNT:
             raise Problem(
                 HTTPStatus.TOO_MANY_REQUESTS, "Too many listen to events already", headers={"Retry-After": "10"}
@@ -45,7 +46,7 @@ def routes(backend: Backend, events: Events) -> list[Route]:
             after = feed.log.position_of(given)
             if after is None:
                 raise bad_request("Last-Event-ID must be the id of an event that came from here")
-        return StreamingResponse(stream(who.account_id, after), media_type="text/event-stream", headers=_HEADERS)
+        return StreamingResponse(stream(who.account_id, after), media_type=MEDIA_TYPE, headers=HEADERS)
 
     async def stream(account: int, after: int | None) -> AsyncIterator[bytes]:
         listeners[account] += 1

@@ -40,6 +40,7 @@ class Snapshot:
     database_writable: bool = True
     workers: int = 0
     worker_restarts: int = 0
+    traces: int = 0
     free_places: int = 0
     trunks: Mapping[str, TrunkView] = field(default_factory=dict)
     registered: Mapping[str, bool] = field(default_factory=dict)
@@ -64,6 +65,7 @@ class _Engine(Collector):
             ("dialer_calls_talking", "Calls that were answered and go on", now.talking),
             ("dialer_database_writable", "1 while the database accepts writes", int(now.database_writable)),
             ("dialer_sip_workers", "SIP worker processes that are up", now.workers),
+            ("dialer_sip_traces", "Watchers of SIP messages; while there are any, calls cost more", now.traces),
             ("dialer_sip_free_places", "Further legs that the SIP workers can carry now", now.free_places),
         ):
             yield GaugeMetricFamily(name, documentation, value)

@@ -331,6 +331,21 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "GET",
+        "/trace",
+        "Calls",
+        "The SIP messages of a call as they pass (server-sent events)",
+        {OK: ("A stream that ends with the event `end`, which holds the call, when that is finished.", {STREAM: None})},
+        parameters=(
+            Parameter(
+                "call", {"type": "string", "format": "uuid"}, "Left out: the account's next call that is dialed."
+            ),
+            Parameter("numbers", _words("0", "1"), "1: people's numbers are shown whole. Credentials never are."),
+        ),
+        errors=(HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, CONFLICT, HTTPStatus.TOO_MANY_REQUESTS),
+        description="While somebody looks, every call costs the SIP workers a fifth more. Needs a token of the scope admin.",
+    ),
+    Operation(
+        "GET",
         "/webhook",
         "Events",
         "The account's webhooks, and how delivery goes",

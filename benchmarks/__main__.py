@@ -15,7 +15,7 @@ from dataclasses import astuple
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import amd, capacity, claims, intake, lateness, peers, pending, requests
+from benchmarks import amd, capacity, claims, intake, lateness, peers, pending, requests, tracing
 from dialer.core.amd import Answerer
 from scheduler.connection import sqlite3
 
@@ -147,6 +147,14 @@ def api_table(small: bool) -> str:
     return table(head.split("|"), rows)
 
 
+def trace_table(small: bool) -> str:
+    found = tracing.measure(200 if small else 2_000, 1 if small else 5)
+    plain = found[tracing.CASES[0]]
+    return table(
+        ["while", "worker CPU for a call, ms", "ratio"], [[case, ms, ms / plain] for case, ms in found.items()]
+    )
+
+
 TABLES: dict[str, Callable[[bool], str]] = {
     "lateness": lateness_table,
     "api": api_table,
@@ -156,6 +164,7 @@ TABLES: dict[str, Callable[[bool], str]] = {
     "peers": peers_table,
     "capacity": capacity_table,
     "amd": amd_table,
+    "trace": trace_table,
 }
 
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from config.settings import InvalidSettings, find_file, load
-from dialer.commands import accounts, campaigns, database, do_not_call, live, playbooks, reload, review, webhooks
+from dialer.commands import accounts, campaigns, database, do_not_call, live, playbooks, reload, review, trace, webhooks
 from dialer.ports import StoreUnavailable
 from dialer.terminal import Invocation, Refused, give, give_table, invocation, say
 from scheduler.accounts import AccountRefused
@@ -119,6 +119,7 @@ def demo() -> None:
 
 
 app.command("top")(live.top)
+app.command("trace")(trace.trace)
 app.add_typer(accounts.account, name="account")
 app.add_typer(accounts.token, name="token")
 app.add_typer(playbooks.app, name="playbook")

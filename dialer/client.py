@@ -1,5 +1,6 @@
 """The API as the command line calls it: answers as parsed JSON, refusals as one line and their details."""
 
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ _TRIES = 3
 PAUSE_SECONDS = 1.0
 # A campaign of a million contacts takes the server seconds; a server that hangs must not hold a terminal for ever.
 _TIMEOUT = httpx.Timeout(10.0, read=300.0, write=60.0)
+# A stream that is alive says so more often.
+_STREAM_TIMEOUT = httpx.Timeout(10.0, read=60.0)
 _DETAILS_SHOWN = 20
 
 Json = dict[str, Any]
@@ -70,6 +73,27 @@ class Client:
         if body is None:
             return self._ask("POST", path)
         return self._ask("POST", path, json=body, headers={"Idempotency-Key": str(uuid.uuid4())})
+
+    def stream(self, path: str, **query: str | None) -> Iterator[tuple[str, Json]]:
+        """The server-sent events of a path, until it ends: the name of each ("message" where it has none) and its data."""
+        given = {name: value for name, value in query.items() if value is not None}
+        try:
+            with self._http.stream("GET", path, params=given, timeout=_STREAM_TIMEOUT) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    _read(answer)
+                event = "message"
+                for line in answer.iter_lines():
+                    name, _, value = line.partition(": ")
+                    if name == "event":
+                        event = value
+                    elif name == "data":
+                        yield event, json.loads(value)
+                        event = "message"
+        except httpx.ConnectError as error:
+            raise Refused(f"cannot reach {self.url} ({error}); is `dialer serve` running?") from error
+        except httpx.TransportError as error:
+            raise Refused(f"{self.url}: the connection broke ({error or type(error).__name__})") from error
 
     def pages(self, path: str, limit: int, **query: str | None) -> Iterator[Json]:
         """The items of a list, up to `limit` of them, page by page."""

@@ -65,6 +65,7 @@ def snapshot(engine: EngineState, pool: PoolState, outbox: Outbox, backups: Back
         database_writable=engine.store_fault is None,
         workers=pool.workers_up,
         worker_restarts=pool.restarts,
+        traces=pool.traces,
         free_places=pool.free_places,
         trunks={view.name: view for view in engine.trunks},
         registered=pool.registered,

@@ -22,6 +22,8 @@ NUMBER_KEYS: Final = frozenset({"phone", "number", "caller_id"})
 _E164: Final = re.compile(r"\+[0-9]{3,11}(?=[0-9]{4}(?![0-9]))")
 # As SIP writes them. A user that is a name stays.
 _SIP_USER: Final = re.compile(r"\b((?:sips?|tel):)([0-9*#]{2,}|%23)(?=[@;>\s\"'\\]|$)", re.IGNORECASE)
+# And where SIP shows a name: "600000001" <sip:...>.
+_SIP_NAME: Final = re.compile(r'(?<=[ \t":])([0-9*#]{5,})(?="?[ \t]*<)')
 _LAST_DIGITS: Final = 4
 # What goes into a pipe in one piece (pipe(7), PIPE_BUF), so that one that takes anything takes it without waiting.
 _PIECE_BYTES: Final = 4096
@@ -51,12 +53,13 @@ def masked_number(number: str) -> str:
 
 
 def masked(text: str) -> str:
-    """The text with the numbers in it masked, as E.164 and as users of SIP and tel URIs.
+    """The text with the numbers in it masked: those in E.164, users of SIP and tel URIs, names before those.
 
     >>> masked("sip:600000001@10.0.0.5, +34600000001 at 2025-03-01T10:00:00+00:00")
     'sip:…0001@10.0.0.5, +…0001 at 2025-03-01T10:00:00+00:00'
     """
-    return _SIP_USER.sub(lambda found: found[1] + masked_number(found[2]), _E164.sub("+…", text))
+    text = _SIP_USER.sub(lambda found: found[1] + masked_number(found[2]), _E164.sub("+…", text))
+    return _SIP_NAME.sub(lambda found: masked_number(found[1]), text)
 
 
 class Outlet:

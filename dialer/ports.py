@@ -108,6 +108,18 @@ class CallControl(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class WireMessage:
+    """A SIP message that has left (`sent`) or come, without credentials. `peer` is the other side's address and port."""
+
+    at: WallMs
+    sent: bool
+    transport: str
+    peer: str
+    sip_call_id: str
+    text: str
+
+
 class SoundLibrary(Protocol):
     """Turns what playbooks play and say into files that `CallControl.play` takes. No method blocks."""
 

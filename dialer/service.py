@@ -240,6 +240,7 @@ class Service:
             recordings=settings.media.directory / RECORDINGS,
             body_limit=lambda: self._settings.api.max_body_bytes,
             events=self._outlets.events,
+            taps=self._pool.taps.tap,
         )
         spare_what_stays()
         return await serve_http(create_app(backend), settings.api.host, settings.api.port)

@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 
 import pjsua2 as pj
 
+from dialer.ports import WireMessage
 from sip.call import contained
 from sip.messages import Begin, RegistrationChanged, SetTrunk
 from sip.stack_log import StackLog
@@ -255,6 +256,10 @@ class Endpoint:
     def account(self, trunk: str) -> tuple[Account, Target, SetTrunk]:
         """The trunk's account, where it leads, and the order that made it. Raises KeyError."""
         return self._accounts[trunk]
+
+    def trace(self, call_ids: list[str], report: Callable[[WireMessage], None]) -> None:
+        """Report the messages of calls whose Call-ID begins with one of these; none: no more."""
+        self._log.trace(call_ids, report)
 
     def handle_events(self, milliseconds: int) -> None:
         """Let the stack do what is due, waiting at most so long for something to come."""

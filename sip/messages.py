@@ -30,6 +30,7 @@ from dialer.core.events import (
 )
 from dialer.core.model import LegId
 from dialer.log_lines import LogStyle
+from dialer.ports import WireMessage
 from sip.trunk import TrunkProfile
 
 MAX_PACKET: Final = 65_536  # bytes; far under the kernel's default buffer of 212,992, so that a send is all or nothing
@@ -201,8 +202,17 @@ class Failed:
 
 MediaOrder = Play | StopPlaying | Record | StopRecording | Listen | StopListening
 """What is ordered of a leg's audio."""
-Command = Begin | Speak | SetTrunk | DropTrunk | Dial | HangUp | MediaOrder | Ping | Retire
-Report = Pong | RegistrationChanged | TrunkFailed | Failed | LegEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Report the messages whose Call-ID begins with one of these (`WireMessage`), no others; none: stop."""
+
+    call_ids: list[str]
+
+
+Command = Begin | Speak | SetTrunk | DropTrunk | Dial | HangUp | MediaOrder | Ping | Retire | Trace
+Report = Pong | RegistrationChanged | TrunkFailed | Failed | WireMessage | LegEvent
 Message = Command | Report
 
 
@@ -247,7 +257,7 @@ def lines_of(packet: bytes) -> list[bytes]:
 
 
 _KINDS: Final[tuple[type, ...]] = (
-    *(Begin, Speak, SetTrunk, DropTrunk, Dial, HangUp, Ping, Retire),
+    *(Begin, Speak, SetTrunk, DropTrunk, Dial, HangUp, Ping, Retire, Trace, WireMessage),
     *(Play, StopPlaying, Record, StopRecording, Listen, StopListening),
     *(Pong, RegistrationChanged, TrunkFailed, Failed),
     *(InviteSent, NoReply, Rang, Answered, LegEnded, LegRefused, LegLost, PlayEnded, DigitPressed, Heard, RecordEnded),

@@ -22,7 +22,7 @@ from dialer.core.events import (
 )
 from dialer.core.model import LegId, WallMs
 from dialer.log_lines import LogStyle
-from dialer.ports import DialOrder
+from dialer.ports import DialOrder, WireMessage
 from sip.facts import BuildFacts, StackUnusable, probe
 from sip.messages import (
     Begin,
@@ -40,6 +40,7 @@ from sip.messages import (
     StopListening,
     StopPlaying,
     StopRecording,
+    Trace,
     TrunkFailed,
 )
 from sip.options import why_not
@@ -47,6 +48,7 @@ from sip.orphans import end_orphans
 from sip.plan import plan_pool
 from sip.process import WorkerProcess
 from sip.supervisor import Supervisor
+from sip.taps import Taps
 from sip.trunk import TrunkProfile
 from sip.trunk_table import TrunkTable
 
@@ -62,7 +64,7 @@ class PoolState:
     """For readiness and metrics. `problems` is empty when new calls can be carried on every trunk.
 
     `registered` holds the trunks that are to register, and whether the registrar has accepted. `trunk_faults` are those of
-    the problems that concern one trunk, by its name.
+    the problems that concern one trunk, by its name. `traces` is how many look at SIP messages.
     """
 
     workers_up: int
@@ -72,6 +74,7 @@ class PoolState:
     registered: dict[str, bool]
     trunk_faults: dict[str, str]
     problems: tuple[str, ...]
+    traces: int = 0
 
 
 class WorkerPool:
@@ -119,6 +122,7 @@ class WorkerPool:
         self._resolving: asyncio.Task[None] | None = None
         self._asking: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self.taps = Taps(self._capture)
 
     # Life
 
@@ -238,8 +242,13 @@ class WorkerPool:
             for order in self._orders_for(worker, names):
                 worker.send(order)
 
-    def _orders(self) -> list[SetTrunk]:
-        return self._orders_for(None, self._trunks.ways)
+    def _orders(self) -> list[Command]:
+        wanted = self.taps.wanted
+        return [*self._orders_for(None, self._trunks.ways), *([Trace(wanted)] if wanted else [])]
+
+    def _capture(self, call_ids: list[str]) -> None:
+        for worker in self._running.workers.values():
+            worker.send(Trace(call_ids))
 
     def _orders_for(self, worker: WorkerProcess | None, names: Iterable[str]) -> list[SetTrunk]:
         registers = worker is not None and worker is self._registrar
@@ -364,6 +373,8 @@ class WorkerPool:
                 self._hung_up.discard(leg)
                 self._running.leg_ended(worker, leg)
                 self._receive(message)
+            case WireMessage():
+                self.taps.came(message)
             case InviteSent(leg) | Rang(leg) | Answered(leg):
                 self._dialogs[leg] = message.dialog
                 self._receive(message)
@@ -427,6 +438,7 @@ class WorkerPool:
             registered=dict(self._trunks.registered),
             trunk_faults=faults,
             problems=tuple(problems),
+            traces=len(self.taps),
         )
 
 

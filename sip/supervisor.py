@@ -8,7 +8,7 @@ from typing import Final
 
 from dialer.core.model import LegId
 from sip.facts import BuildFacts
-from sip.messages import Begin, Failed, Message, Pong, Retire, SetTrunk
+from sip.messages import Begin, Command, Failed, Message, Pong, Retire
 from sip.plan import PoolPlan
 from sip.process import WorkerProcess
 
@@ -46,7 +46,7 @@ class Supervisor:
         plan: PoolPlan,
         facts: BuildFacts,
         begin: Callable[[int], Begin],
-        trunks: Callable[[], list[SetTrunk]],
+        orders: Callable[[], list[Command]],
         *,
         receive: Callable[[WorkerProcess, Message], None],
         lost: Callable[[WorkerProcess, str], Awaitable[None]],
@@ -58,7 +58,7 @@ class Supervisor:
         # Workers that were lost, and replaced, since the start.
         self.restarts = 0
         self._facts = facts
-        self._begin, self._trunks = begin, trunks
+        self._begin, self._orders = begin, orders
         self._receive, self._lost, self._changed = receive, lost, changed
         self._failures = 0
         self._pending: set[asyncio.Task[None]] = set()
@@ -152,7 +152,7 @@ class Supervisor:
             self._gone(worker, f"cannot be started: {fault}")
             return
         worker.send(worker.begin)
-        for order in self._trunks():
+        for order in self._orders():
             worker.send(order)
         worker.ping()  # its answer says that all of the above is done
 

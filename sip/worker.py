@@ -39,6 +39,7 @@ from sip.messages import (
     Retire,
     SetTrunk,
     Speak,
+    Trace,
     TrunkFailed,
     decode,
     encode,
@@ -137,6 +138,8 @@ class Worker:
                     self._report(TrunkFailed(command.trunk.name, reason))
             case DropTrunk(trunk):
                 self._endpoint.drop_trunk(trunk)
+            case Trace(call_ids):
+                self._endpoint.trace(call_ids, self._report)
             case Retire(hang_up):
                 self._leave(hang_up=hang_up)
             case _ if isinstance(command, MediaOrder):

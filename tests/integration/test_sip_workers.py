@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,23 +18,14 @@ from sip.plan import PlanImpossible
 from sip.pool import WorkerPool
 from tests.support.far_end import FarEnd
 from tests.support.labs import async_test
-from tests.support.pools import Events, order, pool_to, trunk_to
+from tests.support.pools import Events, order, pool_to, pool_until, trunk_to
 
 ONE, TWO = LegId(1), LegId(2)
 ROOT = Path(__file__).resolve().parents[2]
 
 
-async def _until(pool: WorkerPool, true: Callable[[], bool], seconds: float = 15) -> None:
-    changed = asyncio.Event()
-    pool.on_state(changed.set)
-    async with asyncio.timeout(seconds):
-        while not true():
-            changed.clear()
-            await changed.wait()
-
-
 async def _until_up(pool: WorkerPool, workers: int) -> None:
-    await _until(pool, lambda: pool.state().workers_up >= workers)
+    await pool_until(pool, lambda: pool.state().workers_up >= workers)
 
 
 def _pid_of(pool: WorkerPool, leg: LegId) -> int:
@@ -197,14 +187,14 @@ async def test_a_worker_that_has_done_its_share_leaves_after_its_last_call(monke
                 worker.up and worker.pid != old for worker in workers
             )
 
-        await _until(pool, replaced)
+        await pool_until(pool, replaced)
         pool.dial(TWO, order())
         far.reply(await far.request("INVITE"), 486)
         assert isinstance(await events.over(TWO), LegEnded)
         assert events.kinds(ONE)[-1] == "Answered"
         far.hang_up(invite)
         assert isinstance(await events.over(ONE), LegEnded)
-        await _until(pool, lambda: old not in {worker.pid for worker in pool._running.workers.values()})
+        await pool_until(pool, lambda: old not in {worker.pid for worker in pool._running.workers.values()})
 
 
 @async_test

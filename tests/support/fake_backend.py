@@ -21,6 +21,7 @@ from dialer.core.pacing import TrunkView
 from dialer.core.phone import PhoneRules, normalize
 from dialer.core.playbook import Machine, Playbook
 from dialer.tally import Tally
+from sip.taps import Taps
 
 TOKEN, OTHER_TOKEN = "t" * 43, "u" * 43
 MINE, THEIRS = 1, 2
@@ -80,6 +81,7 @@ class Fakes:
     stored_webhooks: dict[int, dict[str, Record]] = field(default_factory=dict)
     most_webhooks: int = 3
     allow_private: bool = True
+    taps: Taps = field(default_factory=lambda: Taps(lambda _: None))
 
     def backend(self) -> Backend:
         snapshot = Snapshot(
@@ -106,6 +108,7 @@ class Fakes:
             registry=make_registry(lambda: snapshot),
             body_limit=lambda: MAX_BODY_BYTES,
             recordings=self.recordings,
+            taps=self.taps.tap,
             events=Events(Feed(_NoEvents(), Keeping(1000, 1000, 1000)), _Webhooks(self), lambda: self.allow_private),
         )
 

@@ -91,3 +91,13 @@ async def pool_to(
         yield pool, events
     finally:
         await pool.stop(0)
+
+
+async def pool_until(pool: WorkerPool, true: Callable[[], bool], seconds: float = 15) -> None:
+    """Wait for a state of the pool."""
+    changed = asyncio.Event()
+    pool.on_state(changed.set)
+    async with asyncio.timeout(seconds):
+        while not true():
+            changed.clear()
+            await changed.wait()

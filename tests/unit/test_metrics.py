@@ -99,6 +99,7 @@ def test_the_dashboard_asks_only_for_what_is_served() -> None:
         "dialer_backup_last_failed_timestamp_seconds",
         "dialer_backup_duration_seconds",
         "dialer_backup_size_bytes",
+        "dialer_sip_traces",
     }
 
 
