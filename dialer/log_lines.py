@@ -76,7 +76,7 @@ class Outlet:
         """Write whole lines, as far as they are taken. Never raises: a log that is gone stops no call."""
         dropped = self._dropped
         if dropped:
-            text = _rendered(self._style, {**_head("warning"), "event": _DROPPED, "lines": dropped}) + "\n" + text
+            text = rendered(self._style, {**_head("warning"), "event": _DROPPED, "lines": dropped}) + "\n" + text
         if self._written(text.encode("utf-8", "backslashreplace")):
             self._dropped -= dropped
         else:
@@ -114,7 +114,7 @@ class Lines(logging.Formatter):
         fields |= _head(record.levelname.lower(), record.created)
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        return _rendered(self._looks, fields)
+        return rendered(self._looks, fields)
 
 
 def speak(style: LogStyle, outlet: Outlet, process: str = "") -> None:
@@ -141,7 +141,8 @@ def _head(level: str, created: float | None = None) -> dict[str, str]:
     return {"level": level, "timestamp": at.isoformat().replace("+00:00", "Z")}
 
 
-def _rendered(style: LogStyle, fields: Mapping[str, Any]) -> str:
+def rendered(style: LogStyle, fields: Mapping[str, Any]) -> str:
+    """One line of the log, which has to have `timestamp`, `level` and `event`; an `exception` stands below it."""
     told = without_numbers(fields) if style.mask_numbers else dict(fields)
     if style.form == "json":
         line = json.dumps(told, ensure_ascii=False, default=repr)

@@ -2,12 +2,10 @@
 
 import logging
 import sys
-from collections.abc import MutableMapping
-from typing import Any
 
 import structlog
 
-from dialer.log_lines import LogStyle, Outlet, masked, speak, without_numbers
+from dialer.log_lines import LogStyle, Outlet, masked, rendered, speak, without_numbers
 
 # Loggers that have spoken keep this very list, so that a reload can change what they do.
 _processors: list[structlog.typing.Processor] = []
@@ -22,15 +20,10 @@ def configure(style: LogStyle) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
-    if style.mask_numbers:
-        processors.append(_mask_fields)
-    if style.form == "json":
-        processors += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+    if style.form == "text" and sys.stderr.isatty():
+        processors += _coloured(style)
     else:
-        processors.append(_console())
-    if style.mask_numbers:
-        # The whole line, so that a traceback or a list of values hides nothing either.
-        processors.append(_mask_line)
+        processors += [structlog.processors.format_exc_info, lambda _, __, event: rendered(style, event)]
     _processors[:] = processors
     structlog.configure(
         processors=_processors,
@@ -56,14 +49,10 @@ class _Threshold:
         return event
 
 
-def _mask_fields(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return without_numbers(event)
-
-
-def _mask_line(_logger: object, _method: str, line: Any) -> str:  # noqa: ANN401 - what the renderer has made
-    return masked(str(line))
-
-
-def _console() -> structlog.dev.ConsoleRenderer:
+def _coloured(style: LogStyle) -> list[structlog.typing.Processor]:
     # Plain tracebacks: the pretty ones print local variables, and those hold people's numbers and passwords.
-    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+    console = structlog.dev.ConsoleRenderer(colors=True, exception_formatter=structlog.dev.plain_traceback)
+    if not style.mask_numbers:
+        return [console]
+    # The whole line, so that a traceback or a list of values hides nothing either.
+    return [lambda _, __, event: without_numbers(event), console, lambda _, __, line: masked(str(line))]
