@@ -31,6 +31,8 @@ from dialer.core.timetable import show_time
 from dialer.ports import StoreUnavailable
 
 _CAMPAIGNS_KNOWN = 1000
+# It has the level that is set, also after a reload: what is not told is not even looked up.
+_LEVEL = logging.getLogger("dialer")
 
 Fields = dict[str, Any]
 
@@ -53,8 +55,14 @@ class CallLog:
         self._live: dict[CallId, _Attempt] = {}
         self._ended: dict[CallId, Fields] = {}
         self._log = structlog.get_logger("calls").bind()
-        self._tells = self._log.is_enabled_for(logging.INFO)
-        self._tells_all = self._log.is_enabled_for(logging.DEBUG)
+
+    @property
+    def _tells(self) -> bool:
+        return _LEVEL.isEnabledFor(logging.INFO)
+
+    @property
+    def _tells_all(self) -> bool:
+        return _LEVEL.isEnabledFor(logging.DEBUG)
 
     def accepted(self, campaign: CampaignId) -> None:
         """Tell of a campaign that was accepted."""

@@ -45,10 +45,12 @@ def capture() -> Iterator[LogCapture]:
     capture = LogCapture()
     yield capture
     structlog.reset_defaults()
+    logging.getLogger("dialer").setLevel(logging.NOTSET)
 
 
 def told(capture: LogCapture, level: int, *changes: Change, accepted: CampaignId | None = None) -> list[dict[str, Any]]:
-    structlog.configure(processors=[capture], wrapper_class=structlog.make_filtering_bound_logger(level))
+    structlog.configure(processors=[capture])
+    logging.getLogger("dialer").setLevel(level)
 
     def campaign(number: CampaignId) -> str | None:
         if number == UNREADABLE:
