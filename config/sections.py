@@ -440,6 +440,26 @@ class BackupSettings(_Section):
     keep: Annotated[int, Field(ge=1, le=10_000)] = 7
 
 
+class StreamSettings(_Section):
+    """Where the step `stream` may connect, and what proves to its servers that it is us.
+
+    `allow_private`: also to private networks and this machine, and without TLS. `secret` signs the requests; it stands here or
+    in a file, and holds the secret wherever it came from, once `load` has returned.
+    """
+
+    allow_private: bool = False
+    secret: Annotated[SecretStr, Field(max_length=256)] = SecretStr("")
+    secret_file: Annotated[FilePath, AfterValidator(_readable_secret)] | None = None
+
+    @field_validator("secret_file")
+    @classmethod
+    def _only_one_secret(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        secret = info.data.get("secret")
+        if value is not None and secret is not None and secret.get_secret_value():
+            raise _refuse("give secret or secret_file, not both")
+        return value
+
+
 class MediaSettings(_Section):
     """Where the audio of playbooks lies, and the recordings of calls. `keep_recordings_days` 0: for ever."""
 

@@ -1,8 +1,9 @@
 """Every setting of the engine: `load` reads them from a file and the environment, and names all faults at once.
 
 Sources, the first that has a key wins: the environment (`DIALER_PACING__STAGGER_SECONDS=0.5`, lists as comma-separated
-text; empty variables count as unset), then the TOML file. A trunk's password and the broker's may also come from
-`password_file`, or from the systemd credential `trunks.NAME.password` or `mqtt.password` (LoadCredential=).
+text; empty variables count as unset), then the TOML file. A trunk's password, the broker's and the secret of streams may
+also come from `password_file` (`secret_file`), or from the systemd credential `trunks.NAME.password`, `mqtt.password` or
+`stream.secret` (LoadCredential=).
 """
 
 import difflib
@@ -29,6 +30,7 @@ from config.sections import (
     PhoneSettings,
     SipSettings,
     SpeechSettings,
+    StreamSettings,
     TrunkSettings,
     WebhookSettings,
 )
@@ -63,6 +65,7 @@ class Settings(BaseSettings):
     webhooks: WebhookSettings = WebhookSettings()
     events: EventSettings = EventSettings()
     media: MediaSettings = MediaSettings()
+    stream: StreamSettings = StreamSettings()
     speech: SpeechSettings | None = None
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
@@ -148,27 +151,29 @@ def _with_secrets(settings: Settings) -> Settings:
     faults: list[str] = []
     trunks = {name: _with_secret(f"trunks.{name}", trunk, faults) for name, trunk in settings.trunks.items()}
     mqtt = None if settings.mqtt is None else _with_secret("mqtt", settings.mqtt, faults)
+    stream = _with_secret("stream", settings.stream, faults, "secret")
     if faults:
         raise InvalidSettings(faults)
-    return settings.model_copy(update={"trunks": trunks, "mqtt": mqtt})
+    return settings.model_copy(update={"trunks": trunks, "mqtt": mqtt, "stream": stream})
 
 
-_Holder = TypeVar("_Holder", TrunkSettings, MqttSettings)
+_Holder = TypeVar("_Holder", TrunkSettings, MqttSettings, StreamSettings)
 
 
-def _with_secret(key: str, section: _Holder, faults: list[str]) -> _Holder:
-    """The section with the password in it that its file or the systemd credential `<key>.password` holds."""
+def _with_secret(key: str, section: _Holder, faults: list[str], name: str = "password") -> _Holder:
+    """The section with the secret `name` in it that its file or the systemd credential `<key>.<name>` holds."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    credential = Path(folder) / f"{key}.password" if folder else None
-    source = section.password_file
-    if source is None and not section.password.get_secret_value() and credential is not None and credential.is_file():
+    credential = Path(folder) / f"{key}.{name}" if folder else None
+    source: Path | None = getattr(section, f"{name}_file")
+    secret: SecretStr = getattr(section, name)
+    if source is None and not secret.get_secret_value() and credential is not None and credential.is_file():
         source = credential
     try:
-        secret = SecretStr(source.read_text("utf-8").rstrip("\r\n")) if source is not None else section.password
+        secret = SecretStr(source.read_text("utf-8").rstrip("\r\n")) if source is not None else secret
     except (OSError, UnicodeDecodeError) as error:
-        faults.append(f"{key}.password: cannot read {source}: {error}")
+        faults.append(f"{key}.{name}: cannot read {source}: {error}")
         return section
-    return section.model_copy(update={"password": secret})
+    return section.model_copy(update={name: secret})
 
 
 def _told(detail: ErrorDetails) -> str:
@@ -232,6 +237,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "events": EventSettings,
     "media": MediaSettings,
     "speech": SpeechSettings,
+    "stream": StreamSettings,
     "log": LogSettings,
     "limits": LimitSettings,
 }

@@ -109,6 +109,7 @@ def machine_of(settings: Settings) -> Machine:
         audio=audio_files(settings.media.directory),
         caller_ids={name: trunk.caller_id or trunk.username for name, trunk in settings.trunks.items()},
         speaks=settings.speech is not None,
+        streams_privately=settings.stream.allow_private,
     )
 
 

@@ -11,14 +11,17 @@ from dialer.core.effects import (
     PlayAudio,
     Speak,
     StartRecording,
+    StartStream,
     StopAudio,
     StopListening,
     StopRecording,
+    StopStream,
+    StreamKey,
 )
 from dialer.core.events import LegEvent, PlayEnded
 from dialer.core.model import LegId
 from dialer.core.sounds import Sound, Spoken
-from dialer.ports import CallControl, DialOrder, SoundLibrary
+from dialer.ports import CallControl, DialOrder, SoundLibrary, StreamOrder
 
 
 class Performer:
@@ -29,7 +32,7 @@ class Performer:
         self._library = library
         self._tell = tell
 
-    def do(self, effect: Effect) -> None:
+    def do(self, effect: Effect) -> None:  # noqa: C901, PLR0912  one arm of the match an effect
         """Order it. Nothing blocks, and nothing is told before this returns."""
         match effect:
             case Dial(leg, trunk, number, caller_id, sip_call_id):
@@ -52,6 +55,12 @@ class Performer:
                 self._control.listen_to(leg)
             case StopListening(leg):
                 self._control.stop_listening(leg)
+            case StartStream(leg, token, url, sample_rate, start):
+                self._control.stream(leg, token, StreamOrder(url, sample_rate, start))
+            case StreamKey(leg, digit):
+                self._control.press_stream_key(leg, digit)
+            case StopStream(leg, reason):
+                self._control.stop_stream(leg, reason)
 
     def _beep(self, leg: LegId, token: int) -> None:
         if self._library is None:

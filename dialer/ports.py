@@ -51,6 +51,15 @@ class DialOrder:
     sip_call_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class StreamOrder:
+    """Where a call's audio is to go. `start` is the JSON object that the server is told first."""
+
+    url: str
+    sample_rate: int
+    start: str
+
+
 class CallControl(Protocol):
     """Places and steers legs. No method blocks or raises for what the far side does: that comes back as `LegEvent`s.
 
@@ -94,6 +103,20 @@ class CallControl(Protocol):
 
     def stop_listening(self, leg: LegId) -> None:
         """Tell it no more. Nothing where it is not told."""
+        ...
+
+    def stream(self, leg: LegId, token: int, order: StreamOrder) -> None:
+        """Connect the leg's audio both ways to a WebSocket server; `StreamOpened(token)`, if it comes to that, and
+        `StreamEnded(token)` follow. A leg has one stream at a time.
+        """
+        ...
+
+    def press_stream_key(self, leg: LegId, digit: str) -> None:
+        """Tell the leg's stream of a key. Nothing where there is none."""
+        ...
+
+    def stop_stream(self, leg: LegId, reason: str) -> None:
+        """End the leg's stream, and tell its server why. Nothing where there is none."""
         ...
 
     def ask(self, trunk: str, ended: Callable[[str | None], None]) -> None:

@@ -25,6 +25,7 @@ RELOADED: Final = frozenset(
         "speech",
         "mqtt",
         "webhooks",
+        "stream",
         "events",
         "backup",
         "log",

@@ -152,7 +152,9 @@ class Endpoint:
         config.medConfig.ecTailLen = 0
         config.medConfig.noVad = True
         config.medConfig.sndAutoCloseTime = -1  # else libHandleEvents stalls for 20 ms now and then
-        config.medConfig.maxMediaPorts = 3 * self._begin.max_legs + 8  # stream, player, recorder
+        config.medConfig.maxMediaPorts = (
+            4 * self._begin.max_legs + 8
+        )  # call, player, recorder, and who listens or speaks
         self._log.configure(config.logConfig)
         return config
 

@@ -30,19 +30,19 @@ class BuildFacts:
         return json.dumps(asdict(self))
 
 
-def child_command(*arguments: str) -> tuple[list[str], dict[str, str]]:
-    """Command line and environment that run `sip.worker` in this interpreter, from this very copy of the program.
+def child_command(module: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
+    """Command line and environment that run a module in this interpreter, from this very copy of the program.
 
     `-P` keeps a `sip` folder in the working directory from being taken for ours.
     """
     home = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH", "")]))
-    return [sys.executable, "-P", "-m", "sip.worker", *arguments], {**os.environ, "PYTHONPATH": path}
+    return [sys.executable, "-P", "-m", module, *arguments], {**os.environ, "PYTHONPATH": path}
 
 
 async def probe() -> BuildFacts:
     """Ask the installed build. Raises StackUnusable."""
-    command, environment = child_command("facts")
+    command, environment = child_command("sip.worker", "facts")
     child = await asyncio.create_subprocess_exec(
         *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

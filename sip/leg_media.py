@@ -1,5 +1,6 @@
 """What is played to legs, recorded of them and heard from them. Lives in a worker process, on its one thread."""
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,18 @@ from dialer.core.model import LegId
 from sip.call import Leg
 from sip.ears import Ears
 from sip.media import Jukebox
-from sip.messages import Listen, MediaOrder, Play, Record, StopListening, StopPlaying, StopRecording
+from sip.messages import (
+    JoinStream,
+    Listen,
+    MediaOrder,
+    PartStream,
+    Play,
+    Record,
+    StopListening,
+    StopPlaying,
+    StopRecording,
+)
+from sip.stream.port import StreamPorts
 from sip.tape import Tapes
 
 
@@ -22,11 +34,15 @@ class LegMedia:
         self._jukebox = Jukebox(media_directory)
         self._tapes = Tapes(media_directory)
         self._ears = Ears()
+        self._streams = StreamPorts()
         self._sink = sink
         self._taken: set[LegId] = set()
 
-    def obey(self, order: MediaOrder, leg: Leg | None) -> None:
-        """Do it. `leg` None: it is over, or about to be; what has an end is told as ended then, too."""
+    def obey(self, order: MediaOrder, leg: Leg | None, line: socket.socket | None) -> None:
+        """Do it. `leg` None: it is over, or about to be; what has an end is told as ended then, too.
+
+        `line` is that of a stream, and taken over.
+        """
         match order:
             case Play(token=token, audio=audio):
                 self._play(order.leg, leg, token, audio)
@@ -41,6 +57,10 @@ class LegMedia:
                 self._ears.start(leg)
             case StopListening():
                 self._ears.stop(order.leg)
+            case JoinStream(sample_rate=sample_rate) if line is not None:
+                self._join(leg, line, sample_rate)
+            case PartStream():
+                self._streams.part(order.leg)
 
     def _play(self, id_: LegId, leg: Leg | None, token: int, audio: str) -> None:
         if leg is None:
@@ -69,6 +89,13 @@ class LegMedia:
         except (OSError, ValueError) as fault:
             self._report(RecordEnded(order.leg, order.token, 0.0, str(fault)))
 
+    def _join(self, leg: Leg | None, line: socket.socket, sample_rate: int) -> None:
+        if leg is None:
+            line.close()
+            return
+        self._take_from(leg)
+        self._streams.join(leg, line, sample_rate)
+
     def _take_from(self, leg: Leg) -> None:
         """Once somebody has listened, the leg's audio is taken out for as long as it lives, to nowhere if need be.
 
@@ -87,11 +114,13 @@ class LegMedia:
         self._jukebox.media_changed(leg.leg)
         self._tapes.media_changed(leg.leg)
         self._ears.media_changed(leg.leg)
+        self._streams.media_changed(leg.leg)
 
     def leg_over(self, leg: LegId, reason: str) -> None:
         """Stop all that goes on. A recording may take a moment until its file is whole: `is_busy` says so."""
         self._taken.discard(leg)
         self._ears.stop(leg)
+        self._streams.part(leg)
         self._tapes.stop(leg, leg_over=True)
         self._stop_playing(leg, reason, leg_over=True)
 
@@ -101,6 +130,7 @@ class LegMedia:
 
     def settle(self) -> None:
         """Report what was heard and what has ended since the last time."""
+        self._streams.settle()
         for report in (*self._tapes.settle(), *self._ears.settle()):
             self._report(report)
         for leg, token in self._jukebox.take_ended():

@@ -1,18 +1,10 @@
-"""What the pool and its workers say to each other: frozen records, one to a line.
+"""What the pool and its workers say to each other, as packets of `sip.packets`.
 
-The channel is an AF_UNIX SOCK_SEQPACKET pair, which keeps the borders of packets. A packet is one line, or as many as wait to
-be sent: a send costs more than most of what it tells. JSON and not pickle: a worker reads bytes from the network, and must not
-be able to make the main process run code.
-
-A line is the record's name, a space, and its fields as a JSON object. The events of `dialer.core.events` travel as they are.
+The events of `dialer.core.events` travel as they are.
 """
 
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
-
-import msgspec
+from typing import Final, cast
 
 from dialer.core.events import (
     Answered,
@@ -31,13 +23,8 @@ from dialer.core.events import (
 from dialer.core.model import LegId
 from dialer.log_lines import LogStyle
 from dialer.ports import WireMessage
+from sip.packets import Packets
 from sip.trunk import TrunkProfile
-
-MAX_PACKET: Final = 65_536  # bytes; far under the kernel's default buffer of 212,992, so that a send is all or nothing
-
-
-class BadMessage(ValueError):
-    """A packet that no version of this program wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +139,21 @@ class StopListening:
 
 
 @dataclass(frozen=True, slots=True)
+class JoinStream:
+    """Connect the audio of `leg` both ways with the line that comes along (`sip.stream.line`)."""
+
+    leg: LegId
+    sample_rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartStream:
+    """Let the leg and its stream hear each other no more."""
+
+    leg: LegId
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """Asks for a `Pong` with the same number: a worker that is stopped or stuck does not send it."""
 
@@ -200,7 +202,7 @@ class Failed:
     reason: str
 
 
-MediaOrder = Play | StopPlaying | Record | StopRecording | Listen | StopListening
+MediaOrder = Play | StopPlaying | Record | StopRecording | Listen | StopListening | JoinStream | PartStream
 """What is ordered of a leg's audio."""
 
 
@@ -216,52 +218,20 @@ Report = Pong | RegistrationChanged | TrunkFailed | Failed | WireMessage | LegEv
 Message = Command | Report
 
 
-def encode(message: Message) -> bytes:
-    """The line for `message`, without its end.
+_KINDS: Final[tuple[type, ...]] = (
+    *(Begin, Speak, SetTrunk, DropTrunk, Dial, HangUp, Ping, Retire, Trace, WireMessage),
+    *(Play, StopPlaying, Record, StopRecording, Listen, StopListening, JoinStream, PartStream),
+    *(Pong, RegistrationChanged, TrunkFailed, Failed),
+    *(InviteSent, NoReply, Rang, Answered, LegEnded, LegRefused, LegLost, PlayEnded, DigitPressed, Heard, RecordEnded),
+)
+_PACKETS: Final = Packets(_KINDS)
 
-    What a peer wrote need not be UTF-8: the stack hands such bytes over as lone surrogates (PEP 383), which become "?".
-    """
-    name = type(message).__name__.encode()
-    try:
-        return name + b" " + msgspec.json.encode(message)
-    except UnicodeEncodeError:
-        plain = json.dumps(msgspec.to_builtins(message), ensure_ascii=False)
-        return name + b" " + plain.encode("utf-8", "replace")
+
+def encode(message: Message) -> bytes:
+    """The line for `message`, without its end."""
+    return _PACKETS.encode(message)
 
 
 def decode(line: bytes) -> Message:
     """The message in `line`. Raises BadMessage."""
-    name, _, record = line.partition(b" ")
-    try:
-        found: Message = _DECODERS[name].decode(record)
-    except (KeyError, ValueError) as fault:
-        raise BadMessage(f"not a message: {line[:80]!r}") from fault
-    return found
-
-
-def packet_of(lines: Iterable[bytes]) -> tuple[bytes, int]:
-    """A packet of as many lines as one holds, the first of them in any case; and how many those are."""
-    taken: list[bytes] = []
-    size = 0
-    for line in lines:
-        size += len(line) + 1
-        if taken and size > MAX_PACKET:
-            break
-        taken.append(line)
-    return b"\n".join(taken), len(taken)
-
-
-def lines_of(packet: bytes) -> list[bytes]:
-    """The lines of a packet."""
-    return packet.split(b"\n")
-
-
-_KINDS: Final[tuple[type, ...]] = (
-    *(Begin, Speak, SetTrunk, DropTrunk, Dial, HangUp, Ping, Retire, Trace, WireMessage),
-    *(Play, StopPlaying, Record, StopRecording, Listen, StopListening),
-    *(Pong, RegistrationChanged, TrunkFailed, Failed),
-    *(InviteSent, NoReply, Rang, Answered, LegEnded, LegRefused, LegLost, PlayEnded, DigitPressed, Heard, RecordEnded),
-)
-_DECODERS: Final[dict[bytes, msgspec.json.Decoder[Any]]] = {
-    kind.__name__.encode(): msgspec.json.Decoder(kind) for kind in _KINDS
-}
+    return cast("Message", _PACKETS.decode(line))

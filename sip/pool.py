@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,10 +20,13 @@ from dialer.core.events import (
     PlayEnded,
     Rang,
     RecordEnded,
+    StreamEnd,
+    StreamEnded,
+    StreamOpened,
 )
 from dialer.core.model import LegId, WallMs
 from dialer.log_lines import LogStyle
-from dialer.ports import DialOrder, WireMessage
+from dialer.ports import DialOrder, StreamOrder, WireMessage
 from sip.facts import BuildFacts, StackUnusable, probe
 from sip.messages import (
     Begin,
@@ -30,8 +34,10 @@ from sip.messages import (
     Dial,
     DropTrunk,
     HangUp,
+    JoinStream,
     Listen,
     Message,
+    PartStream,
     Play,
     Record,
     RegistrationChanged,
@@ -47,6 +53,8 @@ from sip.options import why_not
 from sip.orphans import end_orphans
 from sip.plan import plan_pool
 from sip.process import WorkerProcess
+from sip.stream.host import StreamHost
+from sip.stream.messages import OpenStream, Setup
 from sip.supervisor import Supervisor
 from sip.taps import Taps
 from sip.trunk import TrunkProfile
@@ -81,8 +89,9 @@ class WorkerPool:
     """Implements `dialer.ports.CallControl`.
 
     `port` None and `rtp_ports` None choose free ones; with `port`, the worker in slot i listens on `port + i`. `workers`
-    None derives the number from `max_concurrent_calls` and the build. `facts` None asks the build at the start. Raises
-    UnfitForSip for a trunk whose URI cannot be used.
+    None derives the number from `max_concurrent_calls` and the build. `facts` None asks the build at the start. Streams may go
+    to private addresses with `private_streams`, and are signed with `stream_secret`, "": not at all. Raises UnfitForSip for a
+    trunk whose URI cannot be used.
     """
 
     def __init__(
@@ -99,6 +108,8 @@ class WorkerPool:
         signalling_dscp: int = 24,
         media_dscp: int = 46,
         log: LogStyle = LogStyle(),  # noqa: B008 - frozen
+        private_streams: bool = False,
+        stream_secret: str = "",
     ) -> None:
         self._trunks = TrunkTable(trunks, bind_host)
         self._max_calls = max_concurrent_calls
@@ -110,6 +121,8 @@ class WorkerPool:
         self.facts = facts
         self._dscp = signalling_dscp, media_dscp
         self._log = log
+        self._stream_setup = Setup(private_streams, stream_secret, log)
+        self._streams = StreamHost(self._stream_setup, self._stream_told)
         self._supervisor: Supervisor | None = None
         self._registrar: WorkerProcess | None = None
         self._carriers: dict[LegId, WorkerProcess] = {}
@@ -165,15 +178,25 @@ class WorkerPool:
             task.cancel()
         if self._supervisor is not None:
             await self._supervisor.stop(drain_seconds, FAREWELL_SECONDS)
+        await self._streams.stop()
         for leg in list(self._untraced):
             self._give_up(leg)
 
     def speak(self, log: LogStyle) -> None:
-        """All workers tell the log so, from now on."""
+        """All workers and stream processes tell the log so, from now on."""
         self._log = log
         for worker in self._running.workers.values():
             worker.begin = replace(worker.begin, log=log)
             worker.send(Speak(log))
+        self._stream_by(replace(self._stream_setup, log=log))
+
+    def follow_streams(self, *, private_streams: bool, stream_secret: str) -> None:
+        """Streams that begin from now on go by this."""
+        self._stream_by(replace(self._stream_setup, allow_private=private_streams, secret=stream_secret))
+
+    def _stream_by(self, setup: Setup) -> None:
+        self._stream_setup = setup
+        self._streams.follow(setup)
 
     async def prepare(self, trunks: Sequence[TrunkProfile], max_concurrent_calls: int) -> Callable[[], None]:
         """Look at other trunks and another limit. Nothing has changed before what is returned is called: it puts them in place.
@@ -325,6 +348,30 @@ class WorkerPool:
         """See CallControl."""
         self._send(leg, StopListening(leg))
 
+    def stream(self, leg: LegId, token: int, order: StreamOrder) -> None:
+        """See CallControl."""
+        worker = self._carriers.get(leg)
+        if worker is None:
+            over = StreamEnded(leg, token, StreamEnd.STOPPED, leg_over=True)
+            asyncio.get_running_loop().call_soon(lambda: self._receive(over))
+            return
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        worker.send(JoinStream(leg, order.sample_rate), ours)
+        self._streams.open(OpenStream(leg, token, order.url, order.sample_rate, order.start), theirs)
+
+    def press_stream_key(self, leg: LegId, digit: str) -> None:
+        """See CallControl."""
+        self._streams.press(leg, digit)
+
+    def stop_stream(self, leg: LegId, reason: str) -> None:
+        """See CallControl."""
+        self._streams.close(leg, reason)
+
+    def _stream_told(self, event: StreamOpened | StreamEnded) -> None:
+        if isinstance(event, StreamEnded):
+            self._send(event.leg, PartStream(event.leg))
+        self._receive(event)
+
     def _send(self, leg: LegId, order: Command) -> bool:
         """Give the order to the worker that carries the leg. Whether there is one."""
         worker = self._carriers.get(leg)
@@ -368,6 +415,7 @@ class WorkerPool:
                 self._trunks.failed[trunk] = reason
                 self._state_changed()
             case LegEnded(leg) | LegRefused(leg):
+                self._streams.leg_over(leg)
                 self._carriers.pop(leg, None)
                 self._dialogs.pop(leg, None)
                 self._hung_up.discard(leg)
@@ -391,6 +439,7 @@ class WorkerPool:
             self._registrar = None
         why = f"its worker ended: {reason}"
         for leg in worker.legs:
+            self._streams.leg_over(leg)
             self._carriers.pop(leg, None)
         self._untraced |= {leg: why for leg in worker.legs if leg not in self._dialogs}
         hung_up = self._hung_up & worker.legs
@@ -411,11 +460,6 @@ class WorkerPool:
             self._receive(LegLost(leg, _wall_ms(), why))
 
     # State
-
-    @property
-    def answered_at(self) -> float:
-        """When a worker last answered a ping, by the loop's clock."""
-        return self._running.answered_at
 
     def on_state(self, changed: Callable[[], None]) -> None:
         """Call `changed` whenever `state` may have a new answer."""

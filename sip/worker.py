@@ -25,7 +25,6 @@ from sip.endpoint import Endpoint, epoll_descriptors
 from sip.facts import BuildFacts
 from sip.legs import Legs
 from sip.messages import (
-    MAX_PACKET,
     Begin,
     Command,
     Dial,
@@ -43,9 +42,8 @@ from sip.messages import (
     TrunkFailed,
     decode,
     encode,
-    lines_of,
-    packet_of,
 )
+from sip.packets import MAX_PACKET, lines_of, packet_of
 from sip.trunk import UnfitForSip
 
 log = logging.getLogger(__name__)
@@ -108,19 +106,20 @@ class Worker:
                 self._orphan()
                 return
             try:
-                packet = self._channel.recv(MAX_PACKET)
+                packet, descriptors, _, _ = socket.recv_fds(self._channel, MAX_PACKET, 1, socket.MSG_CMSG_CLOEXEC)
             except BlockingIOError:
                 return
             except ConnectionError:
-                packet = b""
+                packet, descriptors = b"", []
             if not packet:
                 self._orphan()
                 return
-            for line in lines_of(packet):
-                self._obey(decode(line))  # type: ignore[arg-type]  # the pool sends nothing but commands
+            line = socket.socket(fileno=descriptors[0]) if descriptors else None
+            for text in lines_of(packet):
+                self._obey(decode(text), line)  # type: ignore[arg-type]  # the pool sends nothing but commands
             self._flush()
 
-    def _obey(self, command: Command) -> None:
+    def _obey(self, command: Command, line: socket.socket | None) -> None:
         match command:
             case Dial():
                 self._legs.dial(command)
@@ -143,7 +142,7 @@ class Worker:
             case Retire(hang_up):
                 self._leave(hang_up=hang_up)
             case _ if isinstance(command, MediaOrder):
-                self._legs.direct(command)
+                self._legs.direct(command, line)
 
     def _leave(self, *, hang_up: bool) -> None:
         self._legs.accepting = False

@@ -90,6 +90,36 @@ class StopListening:
 
 
 @dataclass(frozen=True, slots=True)
+class StartStream:
+    """Connect the leg's audio both ways to the WebSocket server at `url`; its opening and end are reported with `token`.
+
+    `start` is a JSON object: what the server is told first.
+    """
+
+    leg: LegId
+    token: int
+    url: str
+    sample_rate: int
+    start: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamKey:
+    """Tell the leg's stream that the callee pressed a key."""
+
+    leg: LegId
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopStream:
+    """End the leg's stream; `reason` is told to the server."""
+
+    leg: LegId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class AskTrunk:
     """Send an OPTIONS to the trunk; how it ends is told to `Dispatch.options_ended`."""
 
@@ -116,6 +146,9 @@ Effect = (
     | StopRecording
     | Listen
     | StopListening
+    | StartStream
+    | StreamKey
+    | StopStream
     | AskTrunk
     | TrunkMoved
 )

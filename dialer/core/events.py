@@ -153,5 +153,39 @@ class RecordEnded:
     leg_over: bool = False
 
 
-TalkEvent = PlayEnded | DigitPressed | Heard | RecordEnded
+@dataclass(frozen=True, slots=True)
+class StreamOpened:
+    """The stream that was started under `token` is connected."""
+
+    leg: LegId
+    token: int
+
+
+class StreamEnd(StrEnum):
+    """What ended a stream: its server, our own order, a connection that broke, or one that never came to be."""
+
+    SERVER = "server"
+    STOPPED = "stopped"
+    LOST = "lost"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnded:
+    """The stream that was started under `token` is over, `by` whom, and for what `reason` where that is a fault.
+
+    `outcome` is what the server said the conversation came to. `dropped_ms` of the callee's audio were not sent, because the
+    server did not take them. `leg_over`: because the leg was; its own end follows.
+    """
+
+    leg: LegId
+    token: int
+    by: StreamEnd
+    reason: str = ""
+    outcome: str = ""
+    dropped_ms: int = 0
+    leg_over: bool = False
+
+
+TalkEvent = PlayEnded | DigitPressed | Heard | RecordEnded | StreamOpened | StreamEnded
 LegEvent = InviteSent | NoReply | Rang | Answered | LegEnded | LegRefused | LegLost | TalkEvent

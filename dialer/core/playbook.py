@@ -12,7 +12,8 @@ from pydantic import Field, StringConstraints, field_validator
 
 from dialer.core.amd import Amd
 from dialer.core.hours import CallingHours
-from dialer.core.step_kinds import END, Branch, Closed, Gather, Goto, Play, Say, Step
+from dialer.core.step_kinds import END, Branch, Closed, Gather, Goto, Play, Say, Step, Stream
+from dialer.core.targets import ForbiddenTarget, stream_reach
 
 RecallDisposition = Literal["busy", "no_answer", "declined", "unreachable", "machine"]
 RECALL_ON_DEFAULT: tuple[RecallDisposition, ...] = ("busy", "no_answer", "declined", "unreachable")
@@ -64,7 +65,7 @@ class Fault:
 class Machine:
     """What this machine offers to playbooks: each trunk's allowed caller ids (None: any), and the audio that exists.
 
-    `speaks`: a speech command is configured.
+    `speaks`: a speech command is configured. `streams_privately`: the step `stream` may go to private addresses, without TLS.
     """
 
     trunks: Mapping[str, frozenset[str] | None]
@@ -72,6 +73,7 @@ class Machine:
     # What calls on each trunk show where the playbook does not choose.
     caller_ids: Mapping[str, str] = field(default_factory=dict)
     speaks: bool = False
+    streams_privately: bool = False
 
 
 def check_against(playbook: Playbook, machine: Machine) -> list[Fault]:
@@ -99,7 +101,20 @@ def check_against(playbook: Playbook, machine: Machine) -> list[Fault]:
                 faults.append(Fault(path, "this server cannot speak: it has no [speech] command"))
         elif machine.audio is not None and sound.audio not in machine.audio:
             faults.append(Fault(f"{path}.audio", f"no file {sound.audio!r} in the media directory"))
-    return faults + _flow_faults(playbook)
+    return faults + _stream_faults(playbook.steps, machine) + _flow_faults(playbook)
+
+
+def _stream_faults(steps: Sequence[Step], machine: Machine) -> list[Fault]:
+    """Addresses of streams that this machine must not connect to, as far as their text tells."""
+    faults: list[Fault] = []
+    reach = stream_reach(allow_private=machine.streams_privately)
+    for i, step in enumerate(steps):
+        if isinstance(step, Stream):
+            try:
+                reach.read(step.url)
+            except ForbiddenTarget as fault:
+                faults.append(Fault(f"steps.{i}.url", str(fault)))
+    return faults
 
 
 def sounds_of(steps: Sequence[Step]) -> Iterator[tuple[str, Play | Say]]:
@@ -131,11 +146,9 @@ def _ways_from(step: Step) -> Iterator[tuple[str, str]]:
     """Each label that the step may lead to, with the key that names it."""
     if isinstance(step, Goto):
         yield "to", step.to
-    elif isinstance(step, Branch | Gather):
+    elif isinstance(step, Branch | Gather | Stream):
         yield from ((f"branches.{case}", target) for case, target in step.branches.items())
-        others = (
-            {"otherwise": step.otherwise}
-            if isinstance(step, Branch)
-            else {"on_no_input": step.on_no_input, "on_invalid": step.on_invalid}
-        )
-        yield from ((key, target) for key, target in others.items() if target is not None)
+        for key in ("otherwise", "on_no_input", "on_invalid", "on_failed"):
+            target = getattr(step, key, None)
+            if target is not None:
+                yield key, target

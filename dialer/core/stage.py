@@ -46,6 +46,11 @@ class Stage:
         self._token += 1
         return self._token
 
+    def gathered(self, name: str, text: str) -> None:
+        """The callee, or who spoke with it, has told this: texts have it as `gathered.NAME`, and the result as well."""
+        self.values["gathered"][name] = text
+        self.came_to("gathered", dict(self.values["gathered"]))
+
     def came_to(self, name: str, value: object) -> None:
         """The call's result has this now, under that name."""
         self.result[name] = value

@@ -16,9 +16,11 @@ from pydantic import (
     model_serializer,
 )
 
+from dialer.core.targets import MAX_URL, stream_reach
 from dialer.core.templates import Template
 
 END = "end"
+LONGEST_OUTCOME = 200  # characters that a stream's server may say its conversation came to
 
 _WORD = r"^[A-Za-z_][A-Za-z0-9_-]*$"
 Label = Annotated[str, StringConstraints(pattern=_WORD, max_length=64), Field(json_schema_extra={"format": "label"})]
@@ -156,4 +158,35 @@ class Record(StepModel):
     terminators: Annotated[str, StringConstraints(pattern=r"^[0-9*#A-D]*$", max_length=16)] = "#"
 
 
-Step = Annotated[Play | Say | Wait | Hangup | Set | Goto | Branch | Gather | Record, Field(discriminator="do")]
+class Stream(StepModel):
+    """Let another program speak with the callee: the call's audio both ways over a WebSocket, 16-bit PCM, 20 ms a message.
+
+    The server at `url` is told the `parameters`, texts with fields, and speaks until it stops, the callee hangs up, or
+    `max_seconds` have passed. What it says that the conversation came to is kept as `gathered.NAME` with the name `save_as`,
+    and leads to the label that `branches` has for it, or on to the next step. A server that cannot be reached, or is lost,
+    leads to `on_failed`, or to the next step.
+    """
+
+    do: Literal["stream"]
+    url: Annotated[str, Field(max_length=MAX_URL, json_schema_extra={"format": "stream-url"})]
+    sample_rate: Literal[8000, 16000] = 8000
+    max_seconds: Annotated[float, Field(ge=1, le=86_400)] = 3600
+    parameters: Annotated[dict[Word, Template], Field(max_length=50, default_factory=dict)]
+    save_as: Word = "outcome"
+    branches: Annotated[
+        dict[Annotated[str, StringConstraints(max_length=LONGEST_OUTCOME)], Target],
+        Field(max_length=100, default_factory=dict),
+    ]
+    on_failed: Target | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        # Whose network it leads to is the machine's question; fields in it would let a contact choose the server.
+        if "{" in value or "}" in value:
+            raise ValueError("must not hold fields: give them as parameters")
+        stream_reach(allow_private=True).read(value)
+        return value
+
+
+Step = Annotated[Play | Say | Wait | Hangup | Set | Goto | Branch | Gather | Record | Stream, Field(discriminator="do")]

@@ -9,7 +9,8 @@ from dialer.core.events import DigitPressed, Heard, PlayEnded, RecordEnded, Talk
 from dialer.core.gathering import Await, Gathered, Gathering, Hush, Order, Outcome, Prompt
 from dialer.core.recording import Recorder, StopWhen
 from dialer.core.stage import Over, Run, Said, Stage, sound
-from dialer.core.step_kinds import Gather, Play, Record, Say, Wait
+from dialer.core.step_kinds import Gather, Play, Record, Say, Stream, Wait
+from dialer.core.stream_run import StreamRun
 
 
 class SoundRun:
@@ -98,8 +99,7 @@ class GatherRun:
         target = step.on_invalid if gathered.outcome is Outcome.INVALID else step.on_no_input
         if good:
             target = step.branches.get(gathered.digits)
-            stage.values["gathered"][step.save_as] = gathered.digits
-            stage.came_to("gathered", dict(stage.values["gathered"]))
+            stage.gathered(step.save_as, gathered.digits)
         self.detail |= {"outcome": gathered.outcome.value, "digits": gathered.digits, "tries": gathered.tries}
         if target is not None:
             self.detail["to"] = target
@@ -156,7 +156,7 @@ class RecordRun:
         return Over(leg_over=event.leg_over)
 
 
-TimedStep: TypeAlias = Play | Say | Wait | Gather | Record
+TimedStep: TypeAlias = Play | Say | Wait | Gather | Record | Stream
 """The steps that take time. All others are taken at once, by the script itself."""
 
 
@@ -171,3 +171,5 @@ def run_of(step: TimedStep, stage: Stage) -> Run:
             return GatherRun(step, stage)
         case Record():
             return RecordRun(step, stage)
+        case Stream():
+            return StreamRun(step, stage)

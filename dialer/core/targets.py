@@ -68,6 +68,11 @@ class Reach:
         return parts.port or (_SECURE_PORT if parts.scheme == self.secure else _PLAIN_PORT)
 
 
+def stream_reach(*, allow_private: bool) -> Reach:
+    """How far the step `stream` may go. `allow_private` is the setting."""
+    return Reach("wss", "ws", "stream.allow_private", allow_private)
+
+
 def is_public(text: str) -> bool:
     """Whether the address is one of the public internet. Raises ValueError for what is no address.
 

@@ -3,18 +3,33 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dialer.core.events import Answered, EndedBy, Heard, InviteSent, LegEnded, LegRefused, PlayEnded, Rang, RecordEnded
+from dialer.core.events import (
+    Answered,
+    EndedBy,
+    Heard,
+    InviteSent,
+    LegEnded,
+    LegRefused,
+    PlayEnded,
+    Rang,
+    RecordEnded,
+    StreamEnd,
+    StreamEnded,
+    StreamOpened,
+)
 from dialer.core.model import LegId
-from dialer.ports import CallControl
+from dialer.ports import CallControl, StreamOrder
 from sip.lab import Lab
 from tests.integration.test_sip_media import write_tone
 from tests.support.fake_calls import FakeCallControl
 from tests.support.labs import FAST, async_test
 from tests.support.pools import Events, order, pool_to, trunk_to
+from tests.support.stream_server import StreamServer
 
 ONE, TWO = LegId(1), LegId(2)
 ANSWERS_AND_HANGS_UP, ANSWERS, RINGS, BUSY = "+34600000001", "+34600000002", "+34600000010", "+34600000486"
@@ -213,3 +228,58 @@ async def test_who_listens_is_told_every_frame_until_listening_stops(kind: str, 
         control.hang_up(ONE)
         await events.over(ONE)
         assert not events.of(LegId(77))
+
+
+@contextlib.asynccontextmanager
+async def streaming(kind: str, media: Path) -> AsyncIterator[tuple[CallControl, Events, StreamOrder]]:
+    """Beside what can be called, a server that streams may go to."""
+    async with StreamServer() as server:
+        order = StreamOrder(server.url, 8_000, "{}")
+        if kind == "fake":
+            control = FakeCallControl(servers=(server.url,))
+            yield control, Events(control), order
+            return
+        async with (
+            Lab(pace=FAST) as lab,
+            pool_to(trunk_to(lab.port), media=media, private_streams=True) as (pool, events),
+        ):
+            yield pool, events, order
+
+
+@kinds
+@async_test
+async def test_a_stream_is_told_from_its_opening_to_its_end_and_before_the_legs(kind: str, tmp_path: Path) -> None:
+    async with streaming(kind, tmp_path) as (control, events, there):
+        control.stop_stream(LegId(77), "max_seconds")
+        control.press_stream_key(LegId(77), "1")
+        control.dial(ONE, order(ANSWERS))
+        await events.wait(Answered, ONE)
+        control.stream(ONE, 1, there)
+        await events.until(lambda: StreamOpened(ONE, 1) in events.all)
+        control.press_stream_key(ONE, "5")
+        control.stop_stream(ONE, "max_seconds")
+        await events.until(lambda: StreamEnded(ONE, 1, StreamEnd.STOPPED, "max_seconds") in events.all)
+        control.stream(ONE, 2, replace(there, url="ws://127.0.0.1:1/"))
+        failed = await ended(events, 2)
+        assert (failed.by, failed.leg_over) == (StreamEnd.FAILED, False)
+        assert failed.reason
+        control.stream(ONE, 3, there)
+        await events.until(lambda: StreamOpened(ONE, 3) in events.all)
+        control.hang_up(ONE)
+        await events.over(ONE)
+        assert (await ended(events, 3)).leg_over
+        assert isinstance(events.of(ONE)[-1], LegEnded)
+        control.stream(ONE, 4, there)
+        assert (await ended(events, 4)).leg_over
+
+
+async def ended(events: Events, token: int) -> StreamEnded:
+    found: list[StreamEnded] = []
+
+    def here() -> bool:
+        found[:] = [event for event in events.all if isinstance(event, StreamEnded) and event.token == token]
+        return bool(found)
+
+    await events.until(here)
+    assert len(found) == 1
+    return found[0]

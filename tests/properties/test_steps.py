@@ -6,8 +6,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dialer.core.acts import Act, Alarm, Finish, Note, TimeUp
-from dialer.core.effects import Beep, PlayAudio, Speak, StartRecording, StopAudio, StopRecording
-from dialer.core.events import DigitPressed, Heard, PlayEnded, RecordEnded, TalkEvent
+from dialer.core.effects import (
+    Beep,
+    PlayAudio,
+    Speak,
+    StartRecording,
+    StartStream,
+    StopAudio,
+    StopRecording,
+    StopStream,
+    StreamKey,
+)
+from dialer.core.events import (
+    DigitPressed,
+    Heard,
+    PlayEnded,
+    RecordEnded,
+    StreamEnd,
+    StreamEnded,
+    StreamOpened,
+    TalkEvent,
+)
 from dialer.core.frames import SILENT_DB
 from dialer.core.model import LegId, WallMs
 from dialer.core.playbook import Machine, Playbook, check_against
@@ -43,6 +62,9 @@ STEPS = st.one_of(
         on_no_input=TARGETS,
         min_digits=st.integers(1, 3),
     ).map(lambda keys: {"do": "gather", **keys}),
+    optional(branches=st.dictionaries(st.just("sold"), TARGETS, max_size=1), on_failed=TARGETS).map(
+        lambda keys: {"do": "stream", "url": "wss://assistant.example/", **keys}
+    ),
     optional(beep=st.booleans(), silence_seconds=st.just(0.5)).map(lambda keys: {"do": "record", **keys}),
 )
 
@@ -66,6 +88,7 @@ class Line:
         self._alarms: set[int] = set()
         self._recording: int | None = None
         self._playing: int | None = None
+        self._streaming: int | None = None
         self.at = WallMs(0)
         self.notes = 0
         self.take(script.begin(self.at))
@@ -85,6 +108,12 @@ class Line:
                 assert self._recording is None
                 self._recording = token
                 self._tokens.append(token)
+            case StartStream(token=token):
+                assert self._streaming is None
+                self._streaming = token
+                self._tokens.append(token)
+            case StreamKey() | StopStream():
+                assert self._streaming is not None
             case Alarm(token=token):
                 self._alarms.add(token)
                 self._tokens.append(token)
@@ -103,13 +132,14 @@ class Line:
     def possible(self) -> list[str]:
         """What may happen next; what was asked for comes last, and always comes at last."""
         asked = {"play": self._playing is not None, "record": self._recording is not None, "time": bool(self._alarms)}
+        asked |= {"open": self._streaming is not None, "stream": self._streaming is not None}
         return ["press", "hear", *(what for what, is_asked in asked.items() if is_asked)]
 
     def happen(self, what: str, digit: str) -> None:
         self.at = WallMs(self.at + 1000)
         self.take(self._script.feed(self._event(what, digit), self.at))
 
-    def _event(self, what: str, digit: str) -> TalkEvent | TimeUp:
+    def _event(self, what: str, digit: str) -> TalkEvent | TimeUp:  # noqa: PLR0911
         if what == "press":
             return DigitPressed(LEG, self.at, digit)
         if what == "hear":
@@ -122,6 +152,13 @@ class Line:
             assert self._recording is not None
             token, self._recording = self._recording, None
             return RecordEnded(LEG, token, 1.0)
+        if what == "open":
+            assert self._streaming is not None
+            return StreamOpened(LEG, self._streaming)
+        if what == "stream":
+            assert self._streaming is not None
+            token, self._streaming = self._streaming, None
+            return StreamEnded(LEG, token, StreamEnd.SERVER if digit < "8" else StreamEnd.LOST, outcome="sold")
         token = min(self._alarms)
         self._alarms.discard(token)
         return TimeUp(token)
@@ -140,7 +177,7 @@ def test_a_playbook_ends_once_and_what_it_asks_for_is_always_answerable(
             break
         # The callee plays with the phone for a while, and then lets things take their course.
         chosen = data.draw(st.sampled_from(line.possible)) if turn < 60 else line.possible[-1]
-        line.happen(chosen, data.draw(DIGITS) if chosen == "press" else "")
+        line.happen(chosen, data.draw(DIGITS) if chosen in {"press", "stream"} else "")
     assert script.over, "it does not end"
     assert line.notes <= MAX_STEPS + 1
     before = line.notes

@@ -18,9 +18,12 @@ from dialer.core.events import (
     PlayEnded,
     Rang,
     RecordEnded,
+    StreamEnd,
+    StreamEnded,
+    StreamOpened,
 )
 from dialer.core.model import LegId, WallMs
-from dialer.ports import DialOrder
+from dialer.ports import DialOrder, StreamOrder
 
 ANSWERS_AND_HANGS_UP, ANSWERS, RINGS = "01", "02", "10"
 REFUSALS = {"404": 1, "480": 20, "486": 17, "503": 34, "603": 21}  # SIP status by number's end, with the Q.850 cause
@@ -34,18 +37,29 @@ class FakeLeg:
     playing: list[int] = field(default_factory=list)
     recording: int | None = None
     listened_to: bool = False
+    stream: int | None = None
+    keys: str = ""
 
 
 class FakeCallControl:
-    """`audio` names the files that can be played, with their seconds. Numbers that end otherwise get no reply at all."""
+    """`audio` names the files that can be played, with their seconds; streams to `servers` are opened.
+
+    Numbers that end otherwise get no reply at all.
+    """
 
     def __init__(
-        self, *, places: int = 4, trunks: tuple[str, ...] = ("far",), audio: dict[str, float] | None = None
+        self,
+        *,
+        places: int = 4,
+        trunks: tuple[str, ...] = ("far",),
+        audio: dict[str, float] | None = None,
+        servers: tuple[str, ...] = (),
     ) -> None:
         self.legs: dict[LegId, FakeLeg] = {}
         self.dialed: list[DialOrder] = []
         self.asked: list[str] = []
         self._places, self._trunks, self._audio = places, trunks, audio or {}
+        self._servers = servers
         self._receive: Callable[[LegEvent], None] = lambda _: None
 
     def listen(self, receive: Callable[[LegEvent], None]) -> None:
@@ -91,6 +105,8 @@ class FakeCallControl:
             self._tell(PlayEnded(leg, token, complete=False, reason="the call ended", leg_over=True))
         if found.recording is not None:
             self._tell(RecordEnded(leg, found.recording, 1.0, leg_over=True))
+        if found.stream is not None:
+            self._tell(StreamEnded(leg, found.stream, StreamEnd.STOPPED, "hangup", leg_over=True))
         reason = "we hung up" if by is EndedBy.US else "the far side"
         self._tell(LegEnded(leg, self._now(), by, sip_status or found.sip_status, q850, reason=reason))
 
@@ -160,6 +176,31 @@ class FakeCallControl:
         found = self.legs.get(leg)
         if found is not None:
             found.listened_to = False
+
+    def stream(self, leg: LegId, token: int, order: StreamOrder) -> None:
+        found = self.legs.get(leg)
+        if found is None:
+            self._soon(lambda: StreamEnded(leg, token, StreamEnd.STOPPED, leg_over=True))
+        elif order.url not in self._servers:
+            self._soon(lambda: StreamEnded(leg, token, StreamEnd.FAILED, "there is no such server"))
+        else:
+            found.stream = token
+            self._soon(lambda: StreamOpened(leg, token))
+
+    def press_stream_key(self, leg: LegId, digit: str) -> None:
+        found = self.legs.get(leg)
+        if found is not None and found.stream is not None:
+            found.keys += digit
+
+    def stop_stream(self, leg: LegId, reason: str) -> None:
+        asyncio.get_running_loop().call_soon(self.end_stream, leg, StreamEnd.STOPPED, reason)
+
+    def end_stream(self, leg: LegId, by: StreamEnd, reason: str = "", outcome: str = "") -> None:
+        """The server ends the leg's stream, or it is lost."""
+        found = self.legs.get(leg)
+        if found is not None and found.stream is not None:
+            token, found.stream = found.stream, None
+            self._tell(StreamEnded(leg, token, by, reason, outcome))
 
     def press(self, leg: LegId, digits: str) -> None:
         """The callee presses keys."""

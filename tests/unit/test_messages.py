@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from dialer.core.events import EndedBy, LegEnded, PlayEnded
 from dialer.core.model import LegId, WallMs
-from sip.messages import _KINDS, MAX_PACKET, BadMessage, Dial, Ping, SetTrunk, decode, encode, lines_of, packet_of
+from sip.messages import _KINDS, Dial, Ping, SetTrunk, decode, encode
+from sip.packets import MAX_PACKET, BadMessage, lines_of, packet_of
 from sip.trunk import TrunkProfile
 
 texts = st.text(max_size=40)

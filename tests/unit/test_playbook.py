@@ -71,6 +71,15 @@ def test_what_is_left_out_has_the_contracts_defaults() -> None:
         ({"amd": {"on_machine": "shout"}}, "amd.on_machine"),
         ({"amd": {"to": "message"}}, "amd.to"),
         ({"amd": {"greeting_ms": 5_000}}, "amd.max_decision_ms"),
+        ({"steps": [{"do": "stream", "url": "https://a.example/"}]}, "steps.0.stream.url"),
+        ({"steps": [{"do": "stream", "url": "wss://a.example/{phone}"}]}, "steps.0.stream.url"),
+        ({"steps": [{"do": "stream", "url": "wss://me:x@a.example/"}]}, "steps.0.stream.url"),
+        ({"steps": [{"do": "stream", "url": "wss://a.example/", "sample_rate": 44_100}]}, "steps.0.stream.sample_rate"),
+        ({"steps": [{"do": "stream", "url": "wss://a.example/", "max_seconds": 0}]}, "steps.0.stream.max_seconds"),
+        (
+            {"steps": [{"do": "stream", "url": "wss://a.example/", "parameters": {"a": "{b}"}}]},
+            "steps.0.stream.parameters.a",
+        ),
         ({"colour": "red"}, "colour"),
     ],
     ids=str,
@@ -122,3 +131,18 @@ def test_a_whole_number_may_be_written_as_a_decimal() -> None:
 def test_a_machine_cannot_be_led_where_no_step_is() -> None:
     read = read_playbook({**WHOLE, "amd": {"on_machine": "beep", "to": "mars"}}, Machine({"pbx": None, "spare": None}))
     assert read == [Fault("amd.to", "no step has the label 'mars'")]
+
+
+def test_a_stream_may_go_where_the_operator_lets_it_and_its_ways_must_lead_somewhere() -> None:
+    there = {"do": "stream", "url": "ws://127.0.0.1:9000/", "branches": {"sold": "mars"}, "on_failed": "venus"}
+    playbook = {"name": "x", "trunks": ["pbx"], "steps": [{"do": "wait", "seconds": 1}, there]}
+    lost = [
+        Fault("steps.1.branches.sold", "no step has the label 'mars'"),
+        Fault("steps.1.on_failed", "no step has the label 'venus'"),
+    ]
+    plain = Fault("steps.1.url", "must begin with wss://: what is sent there tells of people")
+    assert read_playbook(playbook, Machine({"pbx": None})) == [plain, *lost]
+    assert read_playbook(playbook, Machine({"pbx": None}, streams_privately=True)) == lost
+    there["url"] = "wss://10.0.0.7/"
+    private = "the host 10.0.0.7 is 10.0.0.7, a private address; the setting stream.allow_private lets them in"
+    assert read_playbook(playbook, Machine({"pbx": None})) == [Fault("steps.1.url", private), *lost]

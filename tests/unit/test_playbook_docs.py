@@ -10,8 +10,9 @@ from api.playbook_reading import read_playbook
 from dialer.core.playbook import Machine, Playbook
 from dialer.core.step_kinds import Step
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "playbooks.md").read_text("utf-8")
-EXAMPLES = re.findall(r"```json\n(.*?)```", DOCUMENT, re.DOTALL)
+DOCS = Path(__file__).parents[2] / "docs"
+DOCUMENT = (DOCS / "playbooks.md").read_text("utf-8")
+EXAMPLES = re.findall(r"```json\n(.*?)```", DOCUMENT + (DOCS / "stream.md").read_text("utf-8"), re.DOTALL)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))

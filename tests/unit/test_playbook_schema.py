@@ -11,7 +11,8 @@ import pytest
 from api.playbook_schema import playbook_schema
 
 DOCS = Path(__file__).parents[2] / "docs"
-EXAMPLES = re.findall(r"```json\n(.*?)```", (DOCS / "playbooks.md").read_text("utf-8"), re.DOTALL)
+PAGES = "".join((DOCS / page).read_text("utf-8") for page in ("playbooks.md", "stream.md"))
+EXAMPLES = re.findall(r"```json\n(.*?)```", PAGES, re.DOTALL)
 BASE = {"name": "Renewal", "trunks": ["pbx"]}
 
 

@@ -124,7 +124,7 @@ def test_the_shipped_file_shows_every_setting_with_its_default(read: Read) -> No
         keys = {field.alias or key for key, field in model.model_fields.items()}
         assert set(tables[name]["pbx"] if name == "trunks" else tables[name]) == keys
     # All of it together is a configuration too, but for the files that are not there.
-    without_file = re.sub(r"^(password|ca)_file.*$", "", everything, flags=re.MULTILINE)
+    without_file = re.sub(r"^(password|secret|ca)_file.*$", "", everything, flags=re.MULTILINE)
     assert read(without_file).phone.default_region == "ES"
 
 
@@ -160,7 +160,7 @@ def test_every_fault_is_listed_by_key_and_unknown_keys_are_faults(faults: Faults
         "mqtt.url: is required",
         (
             "bogus: no such key (known: api, backup, database, events, limits, log, media, mqtt, pacing, phone, sip, speech, "
-            "trunks, webhooks)"
+            "stream, trunks, webhooks)"
         ),
     ]
 
@@ -280,6 +280,20 @@ def test_the_brokers_password_may_come_from_a_file_or_a_systemd_credential(
     given = read('[mqtt]\nurl = "mqtt://x"\nusername = "me"').mqtt
     assert given is not None
     assert given.credentials == ("me", "from systemd")
+
+
+def test_the_secret_of_streams_may_come_from_a_file_or_a_systemd_credential(
+    read: Read, faults: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_text("from file\n")
+    (tmp_path / "stream.secret").write_text("from systemd\n")
+    from_file = f'[stream]\nsecret_file = "{tmp_path}/secret"'
+    assert read("").stream.secret.get_secret_value() == ""
+    assert read('[stream]\nsecret = "plain"').stream.secret.get_secret_value() == "plain"
+    assert read(from_file).stream.secret.get_secret_value() == "from file"
+    assert faults(from_file + '\nsecret = "plain"') == ["stream.secret_file: give secret or secret_file, not both"]
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert read("").stream.secret.get_secret_value() == "from systemd"
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -10,17 +11,22 @@ from dialer.core.effects import (
     PlayAudio,
     Speak,
     StartRecording,
+    StartStream,
     StopAudio,
     StopListening,
     StopRecording,
+    StopStream,
+    StreamKey,
 )
-from dialer.core.events import DigitPressed, Heard, PlayEnded, RecordEnded
+from dialer.core.events import DigitPressed, Heard, PlayEnded, RecordEnded, StreamEnd, StreamEnded, StreamOpened
 from dialer.core.frames import SILENT_DB
 from dialer.core.model import LegId, WallMs
 from dialer.core.playbook import Playbook
+from dialer.core.stage import CallIds
 from dialer.core.steps import MAX_STEPS, Script
 
 LEG = LegId(1)
+IDS = CallIds("call", "campaign", 2)
 HELLO, PAUSE = {"do": "play", "audio": "hello.wav"}, {"do": "wait", "seconds": 1}
 MENU = {"do": "gather", "prompt": [HELLO], "branches": {"1": "one", "2": "end"}, "save_as": "choice"}
 
@@ -30,7 +36,7 @@ class Played:
 
     def __init__(self, *steps: dict[str, Any], amd: dict[str, Any] | None = None, **values: Any) -> None:
         playbook = Playbook.model_validate({"name": "any", "trunks": ["pbx"], "steps": list(steps), "amd": amd})
-        self.script = Script(LEG, playbook.steps, values, recording_name="call-1", amd=playbook.amd)
+        self.script = Script(LEG, playbook.steps, values, recording_name="call-1", amd=playbook.amd, ids=IDS)
         self.at = WallMs(0)
         self.acts: list[Act] = []
         self._take(self.script.begin(self.at))
@@ -59,6 +65,9 @@ class Played:
 
     def recorded(self, seconds: float, **more: Any) -> None:
         self._take(self.script.feed(RecordEnded(LEG, self.token, seconds, **more), self.at))
+
+    def streamed(self, event: StreamOpened | StreamEnded) -> None:
+        self._take(self.script.feed(event, self.at))
 
     def hung_up(self) -> None:
         self._take(self.script.leg_over(self.at))
@@ -387,3 +396,92 @@ def test_a_machine_that_hangs_up_before_its_tone_was_a_machine_all_the_same() ->
     call.hung_up()
     assert (call.lines[0]["decision"], call.lines[0]["cut_off"]) == ("machine", True)
     assert call.result["amd"]["decision"] == "machine"
+
+
+ASSISTANT = {"do": "stream", "url": "wss://assistant.example/talk?key=secret"}
+
+
+def start_of(call: Played) -> Any:
+    """What the server is told first."""
+    (started,) = (act for act in call.acts if isinstance(act, StartStream))
+    return json.loads(started.start)
+
+
+def test_a_stream_is_opened_with_what_the_server_should_know() -> None:
+    texts = {"name": "{first_name|friend}", "plan": "{custom_fields.plan}", "agent": "Bea"}
+    call = Played({**ASSISTANT, "sample_rate": 16_000, "parameters": texts, "max_seconds": 90}, first_name="Ana")
+    started, alarm = call.last
+    assert isinstance(started, StartStream)
+    assert (started.token, started.url, started.sample_rate) == (1, ASSISTANT["url"], 16_000)
+    assert alarm == Alarm(2, 90)
+    parameters = {"name": "Ana", "plan": "", "agent": "Bea"}
+    assert start_of(call) == {"call_id": "call", "campaign_id": "campaign", "attempt": 2, "parameters": parameters}
+
+
+def test_keys_go_to_the_server() -> None:
+    call = Played(ASSISTANT)
+    call.press("5")
+    assert call.last == [StreamKey(LEG, "5")]
+
+
+def test_what_the_server_says_it_came_to_leads_on_and_is_in_texts_and_the_result() -> None:
+    agent = {"do": "say", "text": "You wanted: {gathered.wish}", "label": "agent"}
+    call = Played({**ASSISTANT, "save_as": "wish", "branches": {"agent": "agent"}}, {"do": "hangup"}, agent)
+    call.at = WallMs(120)
+    call.streamed(StreamOpened(LEG, 1))
+    call.at = WallMs(5_000)
+    call.streamed(StreamEnded(LEG, 1, StreamEnd.SERVER, outcome="agent", dropped_ms=40))
+    assert call.last == [Speak(LEG, 3, "You wanted: agent", "")]
+    assert call.result == {"gathered": {"wish": "agent"}}
+    assert call.lines == [
+        {
+            "step": 0,
+            "do": "stream",
+            "at": 0,
+            "ended_at": 5_000,
+            "url": "wss://assistant.example/talk",
+            "connected_ms": 120,
+            "ended_by": "server",
+            "dropped_ms": 40,
+            "outcome": "agent",
+            "to": "agent",
+        }
+    ]
+
+
+@pytest.mark.parametrize("outcome", ["", "something else"])
+def test_a_server_that_says_nothing_of_use_leads_to_the_next_step(outcome: str) -> None:
+    call = Played({**ASSISTANT, "branches": {"agent": "end"}}, HELLO)
+    call.streamed(StreamEnded(LEG, 1, StreamEnd.SERVER, outcome=outcome))
+    assert isinstance(call.last[0], PlayAudio)
+
+
+@pytest.mark.parametrize("by", [StreamEnd.FAILED, StreamEnd.LOST])
+def test_a_server_that_is_not_there_leads_to_the_fallback_and_the_transcript_says_why(by: StreamEnd) -> None:
+    call = Played({**ASSISTANT, "on_failed": "sorry"}, {"do": "hangup"}, {**HELLO, "label": "sorry"})
+    call.streamed(StreamEnded(LEG, 1, by, "the connection broke"))
+    assert isinstance(call.last[0], PlayAudio)
+    line = call.lines[0]
+    assert (line["ended_by"], line["fault"], line["to"]) == (by.value, "the connection broke", "sorry")
+    call = Played(ASSISTANT, HELLO)
+    call.streamed(StreamEnded(LEG, 1, by, "the connection broke"))
+    assert isinstance(call.last[0], PlayAudio)
+
+
+def test_the_longest_time_ends_a_stream_and_the_next_step_follows_when_it_has_ended() -> None:
+    call = Played(ASSISTANT, HELLO)
+    call.time_up(2)
+    assert call.last == [StopStream(LEG, "max_seconds")]
+    call.streamed(StreamEnded(LEG, 1, StreamEnd.STOPPED, "max_seconds"))
+    assert isinstance(call.last[0], PlayAudio)
+    assert call.lines[0]["ended_by"] == "max_seconds"
+
+
+def test_a_stream_that_ends_with_the_call_says_no_more() -> None:
+    call = Played(ASSISTANT, HELLO)
+    call.streamed(StreamEnded(LEG, 7, StreamEnd.SERVER))
+    assert call.last == []  # another's
+    call.streamed(StreamEnded(LEG, 1, StreamEnd.STOPPED, "hangup", leg_over=True))
+    assert call.last == []
+    call.hung_up()
+    assert call.lines[0]["cut_off"]
