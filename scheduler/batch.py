@@ -66,7 +66,7 @@ class Batch:
         self._outbox = outbox
         self._looked = False
         self._reviewing: bool | None = None
-        self._gathered: list[list[Any]] = [[] for _ in _LIFE]
+        self._gathered: dict[int, list[Any]] = {}
         self._reached: dict[CallId, int] = {}
         self._unsettled: set[CallId] = set()
         self.campaigns: dict[CampaignId, Progress] = {}
@@ -99,7 +99,8 @@ class Batch:
             raise ValueError(f"call {min(self._unsettled)}: its attempt ended without a recall, snooze or final state")
         for progress in self.campaigns.values():
             progress.settle(self._unfinished)
-            self._write_progress(progress)
+            if progress.changed or progress.moved:
+                self._write_progress(progress)
         if self.recording is not None:
             self.recording.write()
 
@@ -113,13 +114,12 @@ class Batch:
             if step < self._reached.get(change.call, 0):
                 self._write_gathered()
             self._reached[change.call] = step
-            self._gathered[step].append(change)
+            self._gathered.setdefault(step, []).append(change)
 
     def _write_gathered(self) -> None:
-        for kind, changes in zip(_LIFE, self._gathered, strict=True):
-            if changes:
-                _WRITE[kind](self, changes)
-                changes.clear()
+        for step in sorted(self._gathered):
+            _WRITE[_LIFE[step]](self, self._gathered[step])
+        self._gathered.clear()
         self._reached.clear()
 
     def _progress(self, campaign: CampaignId) -> Progress:
@@ -189,9 +189,10 @@ class Batch:
             again += put_off_before
         # The calls of a campaign fall due one after the other: neighbours are looked at by one statement.
         fresh.sort()
-        found = sum(self._cursor.execute(_FRESH, stretch).fetchone()[0] for stretch in _runs(fresh))
-        if found != len(fresh):
-            raise ValueError(out_of_turn)
+        for stretch in _runs(fresh):
+            (found,) = self._cursor.execute(_FRESH, stretch).fetchone()
+            if found != stretch[1] - stretch[0] + 1:
+                raise ValueError(out_of_turn)
         if again:
             # One that is under review has the cursor behind it: those that begin for the first time need no look.
             if self._some_are_under_review() and any(under_review(self._cursor, c.call, c.call, 1) for c in again):

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, Self
 
 from scheduler.connection import disk_errors, refusal_of, sqlite3
 
@@ -50,48 +49,55 @@ class WriteTurn:
         self._own = own
         self._patience_s = patience_s
         self._parent = os.getppid() if only_for_parent else None
+        self._wanted = True
         self._durable: bool | None = None
         with disk_errors():
             # A wait inside SQLite sleeps up to 100 ms at a time: ours looks again much sooner.
             connection.execute("PRAGMA busy_timeout = 0")
 
-    @contextmanager
-    def transaction(self, *, durable: bool) -> Iterator[sqlite3.Cursor]:
-        """One transaction, nothing stored when the block raises; its cursor is for the block's statements.
+    def transaction(self, *, durable: bool) -> Self:
+        """One transaction, nothing stored when the block raises: `with` gives the cursor for the block's statements.
 
-        `durable`: on disk, with all before it, when it ends.
-
-        Without it a power failure may take the transaction back, but kill -9 may not: the WAL is written, not synced (its
-        next fsync covers it). Raises `StoreUnavailable` as `scheduler.connection.disk_errors` does.
+        `durable`: on disk, with all before it, when it ends. Without it a power failure may take the transaction back, but
+        kill -9 may not: the WAL is written, not synced (its next fsync covers it). Raises `StoreUnavailable` as
+        `scheduler.connection.disk_errors` does.
         """
-        # One level of with, and no more: at a commit for each call, another one costs a hundredth of the rate.
-        try:
-            self._begin(durable)
-            yield self._cursor
-            self._cursor.execute("COMMIT")
-        except BaseException as error:
-            # SQLite rolls some failed transactions back by itself (full disk, I/O error) and leaves others open.
-            if self._connection.in_transaction:
-                with disk_errors():
-                    self._cursor.execute("ROLLBACK")
-            if (refusal := refusal_of(error)) is not None:
-                raise refusal from error
-            raise
-        finally:
-            if self._own is not None:
-                self._own.value = 0
+        self._wanted = durable
+        return self
 
-    def _begin(self, durable: bool) -> None:
-        if durable is not self._durable:
-            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            self._durable = durable
+    # Not `contextmanager`: at a commit for each call, its generator alone would cost a hundredth of the rate.
+
+    def __enter__(self) -> sqlite3.Cursor:
+        try:
+            self._begin()
+        except BaseException as error:
+            self._give_up(error)
+            raise
+        return self._cursor
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is not None:
+            self._give_up(error)
+            return
+        try:
+            self._cursor.execute("COMMIT")
+        except BaseException as refused:
+            self._give_up(refused)
+            raise
+        if self._own is not None:
+            self._own.value = 0
+
+    def _begin(self) -> None:
+        if self._wanted is not self._durable:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if self._wanted else 'NORMAL'}")
+            self._durable = self._wanted
         if self._own is not None:
             self._own.value = 1
         deadline = time.monotonic() + self._patience_s
         while True:
             if self._parent is not None and os.getppid() != self._parent:
                 raise Orphaned
-            if not any(flag.value for flag in self._ahead):
+            if not self._ahead or not any(flag.value for flag in self._ahead):
                 try:
                     self._cursor.execute("BEGIN IMMEDIATE")
                 except sqlite3.OperationalError as error:
@@ -100,3 +106,16 @@ class WriteTurn:
                 else:
                     return
             time.sleep(_LOOK_AGAIN_S)
+
+    def _give_up(self, error: BaseException) -> None:
+        """Undo what was begun, and let others pass. Raises `StoreUnavailable` in the place of what the disk said."""
+        try:
+            # SQLite rolls some failed transactions back by itself (full disk, I/O error) and leaves others open.
+            if self._connection.in_transaction:
+                with disk_errors():
+                    self._cursor.execute("ROLLBACK")
+            if (refusal := refusal_of(error)) is not None:
+                raise refusal from error
+        finally:
+            if self._own is not None:
+                self._own.value = 0
