@@ -12,7 +12,19 @@ from typing import Annotated
 import typer
 
 from config.settings import InvalidSettings, find_file, load
-from dialer.commands import accounts, campaigns, database, do_not_call, live, playbooks, reload, review, trace, webhooks
+from dialer.commands import (
+    accounts,
+    campaigns,
+    database,
+    do_not_call,
+    installation,
+    live,
+    playbooks,
+    reload,
+    review,
+    trace,
+    webhooks,
+)
 from dialer.ports import StoreUnavailable
 from dialer.terminal import Invocation, Refused, give, give_table, invocation, say
 from scheduler.accounts import AccountRefused
@@ -128,6 +140,7 @@ app.add_typer(review.app, name="review")
 app.add_typer(do_not_call.app, name="do-not-call")
 app.add_typer(webhooks.app, name="webhook")
 app.add_typer(database.app, name="db")
+app.add_typer(installation.app, name="service")
 
 
 def _complete_at_the_first_tab() -> None:

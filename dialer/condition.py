@@ -24,6 +24,15 @@ def not_ready(engine: EngineState, pool: PoolState) -> list[str]:
     return reasons
 
 
+def standing(engine: EngineState, pool: PoolState) -> str:
+    """How the server stands, in one line for people."""
+    trunks = [view for view in engine.trunks if not view.removed]
+    usable = sum(view.usable and view.name not in pool.trunk_faults for view in trunks)
+    words = f"{engine.live} calls live; {usable} of {len(trunks)} trunks usable"
+    reasons = not_ready(engine, pool)
+    return f"{words}; not ready: {'; '.join(reasons)}" if reasons else words
+
+
 def _because(view: TrunkView) -> str:
     return f": {view.last_failure.reason}" if view.last_failure is not None else ""
 

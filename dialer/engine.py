@@ -127,6 +127,8 @@ class Engine:
         self.failed: asyncio.Future[None] = self._loop.create_future()
         """Done, with the exception, once a defect has ended the engine."""
         self._tally = Tally()
+        self.turned_at = self._loop.time()
+        """When the last turn ended, by the loop's clock: some are taken each second, whatever happens."""
 
     def start(self) -> None:
         """Take up what the store holds, close attempts that a crash left open, and begin. Raises `StoreUnavailable`."""
@@ -363,6 +365,7 @@ class Engine:
         self._dispatch.poll(now)
         self._carry_out()
         self._wake_at(self._next_turn(now))
+        self.turned_at = self._loop.time()
         if self._dispatch.live == 0:
             self._idle.set()
         else:

@@ -28,7 +28,7 @@ from api.server import HttpServer, serve_http
 from config.settings import Settings
 from dialer.call_log import CallLog
 from dialer.collector import spare_what_stays
-from dialer.condition import not_ready, snapshot, trunk_records
+from dialer.condition import not_ready, snapshot, standing, trunk_records
 from dialer.control import EngineControl
 from dialer.core.intake import IntakeRules
 from dialer.core.model import CampaignId
@@ -49,7 +49,9 @@ from dialer.machine import (
 )
 from dialer.outlets import Outlets
 from dialer.ports import StoreUnavailable
+from dialer.pulse import Pulse
 from dialer.reload import CannotFollow, Reloader
+from dialer.systemd import ServiceManager
 from scheduler.accounts import Accounts
 from scheduler.checkpoint import Checkpointer
 from scheduler.clock import SystemClock
@@ -73,6 +75,8 @@ from sip.trunk import UnfitForSip
 
 log = structlog.get_logger(__name__)
 
+# From the end of the drain to that of the process: the peers' answers to our good-byes, and requests that are being stored.
+FAREWELL_SECONDS = 60.0
 OUR_PACKAGES = ("dialer", "sip", "api", "scheduler", "config")
 
 
@@ -115,6 +119,7 @@ class Service:
         self._settings = settings
         self._reloader = Reloader(settings, read, self._follow, self._tell_reloads)
         self._lock: ServerLock | None = None
+        self._manager = ServiceManager()
         self.up = asyncio.Event()
         self._stopping = asyncio.Event()
         self._engine: Engine | None = None
@@ -142,6 +147,9 @@ class Service:
                 "serving", url=http.url, trunks=sorted(self._settings.trunks), pid=multiprocessing.current_process().pid
             )
             self.up.set()
+            self._manager.ready(self._standing())
+            pulse = asyncio.create_task(self._pulse(), name="pulse")
+            parts.callback(pulse.cancel)
             reloading = asyncio.create_task(self._reloader.run(), name="reloads")
             parts.callback(reloading.cancel)
             ended = asyncio.create_task(http.wait_closed())
@@ -151,6 +159,7 @@ class Service:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             told.cancel()
             log.info("stopping", drain_seconds=self._settings.pacing.drain_seconds)
+            self._manager.stopping(self._settings.pacing.drain_seconds + FAREWELL_SECONDS)
             self._outlets.hang_up()
             if engine.failed.done():
                 # Nothing is drained: the workers hang up, and the next process decides from the disk.
@@ -158,6 +167,7 @@ class Service:
                 await engine.failed
             # Side by side: a client that is slow to finish its request keeps no call going out.
             await asyncio.gather(http.stop(), engine.drain(self._settings.pacing.drain_seconds))
+            pulse.cancel()
             await ended
         log.info("stopped")
         return 0
@@ -328,6 +338,26 @@ class Service:
                 self._lock.tell(reloads)
             except OSError as error:
                 log.warning("nobody can be told how the reload stands", fault=str(error))
+        if reloads.begun > reloads.ended:
+            self._manager.reloading()
+        else:
+            refused = f"the configuration was not reloaded: {'; '.join(reloads.faults)}" if reloads.faults else ""
+            self._manager.ready(refused or self._standing())
+
+    # What the service manager is told
+
+    async def _pulse(self) -> None:
+        if self._manager.listens:
+            engine, pool = self._running(), self._pool
+            await Pulse(
+                self._manager,
+                turned_at=lambda: engine.turned_at,
+                answered_at=lambda: pool.answered_at,
+                standing=self._standing,
+            ).run()
+
+    def _standing(self) -> str:
+        return standing(self._running().state, self._pool.state())
 
     def _activated(self, campaign: CampaignId) -> None:
         if self._engine is None:

@@ -12,15 +12,15 @@ from dialer.core.events import Answered, DigitPressed, EndedBy, InviteSent, LegE
 from dialer.core.model import LegId, WallMs
 from sip.causes import carries_description, read_verdict
 from sip.dialog import DialogFacts
+from sip.invite_session import InviteSession
 from sip.offer import with_codecs
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
 
-# After our CANCEL or BYE the stack keeps a place for at most 64*T1 = 32 s (RFC 3261 17.1.1.2), and one round for a 200
-# that crossed the CANCEL, whose BYE may go unanswered as well.
+# After our CANCEL or BYE the stack waits for at most 64*T1 = 32 s (RFC 3261 17.1.1.2), and one round for a 200 that crossed the
+# CANCEL, whose BYE may go unanswered as well.
 STUCK_AFTER_SECONDS: Final = 70.0
-SILENT_PEER_SECONDS: Final = 31.0
 
 
 def wall_ms() -> WallMs:
@@ -46,8 +46,7 @@ class Leg(pj.Call):  # type: ignore[misc]
     """A leg, from `makeCall` to its real end.
 
     Callbacks only copy and note: `report` takes events as they come; for what has to be done outside the callback they
-    `note` the leg, whose `end` is set when the far side or the stack ended it. After `hang_up` the stack is silent about
-    the call, so `place_is_free` asks it.
+    `note` the leg, whose `end` is set when it is over and its place in the stack is free, whoever ended it.
     """
 
     def __init__(
@@ -72,7 +71,8 @@ class Leg(pj.Call):  # type: ignore[misc]
         self._sip_status = 0
         self._dialog = DialogFacts()
         self._rtp: dict[str, float] | None = None
-        self._hung_up_at: float | None = None
+        self._session: InviteSession | None = None
+        self.hung_up = False
 
     @contained
     def onCallTsxState(self, prm: Any) -> None:  # noqa: N802, ANN401
@@ -81,6 +81,8 @@ class Leg(pj.Call):  # type: ignore[misc]
         if self.answered or event.tsx.role != pj.PJSIP_ROLE_UAC or event.tsx.method != "INVITE":
             return
         if event.type == pj.PJSIP_EVENT_TX_MSG and event.tsx.state == pj.PJSIP_TSX_STATE_CALLING:
+            if self._session is None:
+                self._session = InviteSession(event.tsx)
             self._dialog.invite_left(event.src.tdata.wholeMsg, event.src.tdata.dstAddress)
             if not self.sent:
                 self.sent = True
@@ -110,38 +112,42 @@ class Leg(pj.Call):  # type: ignore[misc]
             event = prm.e.body.tsxState
             if event.type == pj.PJSIP_EVENT_RX_MSG:
                 self._response_came(event.tsx.statusCode, event.src.rdata.wholeMsg)
+        elif state == pj.PJSIP_INV_STATE_CONFIRMED and self.hung_up:
+            self._end_session()  # the answer crossed our CANCEL: nobody is left in a call
         elif state == pj.PJSIP_INV_STATE_CONFIRMED:
             self.answered = True
             self._dialog.confirmed()
             self._report(Answered(self.leg, wall_ms(), self._dialog.as_json()))
-        elif state == pj.PJSIP_INV_STATE_DISCONNECTED and self._hung_up_at is None and self.end is None:
-            self.end = self._ended_by_other(prm.e)
+        elif state == pj.PJSIP_INV_STATE_DISCONNECTED and self.end is None:
+            self.end = self._how_it_ended(prm.e)
             self._note(self)
 
-    def _ended_by_other(self, event: pj.SipEvent) -> LegEnded:
-        """How a leg ended that we did not hang up. Codes that the stack makes up carry no received message."""
+    def _how_it_ended(self, event: pj.SipEvent) -> LegEnded:
+        """From the message that ended the call. Codes that the stack makes up carry none."""
         change = event.body.tsxState
         received = event.type == pj.PJSIP_EVENT_TSX_STATE and change.type == pj.PJSIP_EVENT_RX_MSG
         text = change.src.rdata.wholeMsg if received else ""
-        ours = change.tsx.role == pj.PJSIP_ROLE_UAC and change.tsx.method == "BYE"  # the stack gave the call up itself
-        if not text or ours:
-            return self._ending(EndedBy.STACK, reason=self.getInfo().lastReason)
         verdict = read_verdict(text)
-        if not self.answered and change.tsx.role == pj.PJSIP_ROLE_UAC and change.tsx.method == "INVITE":
+        if not self.answered and change.tsx.role == pj.PJSIP_ROLE_UAC and change.tsx.method == "INVITE" and text:
             self._sip_status = verdict.sip_status
+        given_up = change.tsx.role == pj.PJSIP_ROLE_UAC and change.tsx.method == "BYE"  # by the stack itself
+        if self.hung_up:
+            verb = "BYE" if self.answered else "CANCEL"
+            by, reason = EndedBy.US, f"we sent {verb}" if text else f"no answer to our {verb}"
+        elif not text or given_up:
+            by, reason = EndedBy.STACK, self.getInfo().lastReason
+        else:
+            by, reason = EndedBy.FAR, verdict.phrase or change.tsx.method
         return LegEnded(
             self.leg,
             wall_ms(),
-            EndedBy.FAR,
+            by,
             sip_status=self._sip_status,
             q850=verdict.q850,
             retry_after_s=verdict.retry_after_s,
-            reason=verdict.phrase or change.tsx.method,
+            reason=reason,
             rtp=self._rtp,
         )
-
-    def _ending(self, by: EndedBy, reason: str) -> LegEnded:
-        return LegEnded(self.leg, wall_ms(), by, sip_status=self._sip_status, reason=reason, rtp=self._rtp)
 
     @contained
     def onStreamDestroyed(self, prm: Any) -> None:  # noqa: N802, ANN401
@@ -193,49 +199,22 @@ class Leg(pj.Call):  # type: ignore[misc]
         """Whether nothing has come back yet, not even a 100."""
         return self._sip_status == 0 and self.end is None
 
-    @property
-    def hung_up(self) -> bool:
-        """Whether `hang_up` was called."""
-        return self._hung_up_at is not None
-
     def hang_up(self) -> None:
-        """Send CANCEL or BYE (the CANCEL waits for a provisional response, RFC 3261 9.1)."""
-        if self._hung_up_at is not None or self.end is not None:
-            return
-        self._hung_up_at = time.monotonic()
+        """Send CANCEL or BYE (the CANCEL waits for a provisional response, RFC 3261 9.1); `end` is the far side's answer."""
+        if not self.hung_up and self.end is None:
+            self.hung_up = True
+            self._end_session()
+
+    def _end_session(self) -> None:
+        if self._session is None or not self._session.end():
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Have the stack take the call for ended at once, whatever the far side knows of it."""
         try:
             self.hangup(pj.CallOpParam())
-        except pj.Error as fault:  # it ended under our hands; place_is_free will find it so
+        except pj.Error as fault:  # it has ended already, and that is about to be told
             log.debug("hangup: %s", fault.reason, extra={"sip_call_id": self.sip_call_id})
-
-    def place_is_free(self) -> bool:
-        """Whether the stack has forgotten this call: the final answer to our CANCEL or BYE came, or never will.
-
-        pjsua reports DISCONNECTED as soon as `hangup` is called, but keeps the call until that answer; a slot whose
-        Call-ID is not ours was free and has been given to another.
-        """
-        try:
-            info = self.getInfo()
-        except pj.Error:
-            return True
-        if info.callIdString != self.sip_call_id:
-            return True
-        if not self.answered and info.lastStatusCode == pj.PJSIP_SC_OK:
-            # The answer crossed our CANCEL; the stack sends ACK and BYE. A far side that answers that BYE within the same
-            # turn is gone before it can be seen here: then the last response before the CANCEL stays.
-            self._sip_status = pj.PJSIP_SC_OK
-        return self._hung_up_at is not None and time.monotonic() - self._hung_up_at > STUCK_AFTER_SECONDS
-
-    def ending_of_hang_up(self) -> LegEnded:
-        """What to report once `place_is_free` after `hang_up`."""
-        waited = time.monotonic() - (self._hung_up_at or 0.0)
-        verb = "BYE" if self.answered else "CANCEL"
-        silent = waited > SILENT_PEER_SECONDS
-        if not self.answered and not silent and 100 <= self._sip_status < 200:
-            # The stack keeps the final response to itself, but without one it would still hold the call's place. A server
-            # that obeys a CANCEL sends 487 (RFC 3261 9.2); a 200 that crossed it was seen.
-            self._sip_status = pj.PJSIP_SC_REQUEST_TERMINATED
-        return self._ending(EndedBy.US, f"no answer to our {verb}" if silent else f"we sent {verb}")
 
     def let_go(self) -> None:
         """Prepare this object's destruction.
@@ -243,9 +222,5 @@ class Leg(pj.Call):  # type: ignore[misc]
         The destructor of a pj.Call works on whatever call has its slot by then: it would hang up a stranger. When the
         slot has a new owner the C++ half is left alone (some 200 bytes).
         """
-        try:
-            taken = self.getInfo().callIdString != self.sip_call_id
-        except pj.Error:
-            taken = False
-        if taken:
+        if self.isActive():
             self.this.disown()

@@ -4,7 +4,7 @@ import logging
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +12,7 @@ import pjsua2 as pj
 
 from dialer.core.events import EndedBy, LegEnded, LegEvent, LegRefused, NoReply
 from dialer.core.model import LegId
-from sip.call import Leg, wall_ms
+from sip.call import STUCK_AFTER_SECONDS, Leg, wall_ms
 from sip.endpoint import Account, Endpoint
 from sip.leg_media import LegMedia
 from sip.messages import Dial, MediaOrder
@@ -23,10 +23,6 @@ log = logging.getLogger(__name__)
 PJ_ETOOMANY: Final = 70_010
 ADDRESS_IN_USE: Final = 120_098  # PJ_STATUS_FROM_OS(EADDRINUSE)
 STACK_TRIES_PORTS: Final = 200
-# Asking the stack which places have become free takes some 20 us a leg. It is done after every turn, so that a
-# place counts as free at once, unless many are leaving: then in this share of the thread's time.
-SWEEP_IN_PASSING_SECONDS: Final = 0.001
-SWEEP_SHARE: Final = 0.05
 SILENCE_SECONDS: Final = 4.0  # over UDP an INVITE was sent at 0, 0.5, 1.5 and 3.5 s by then (RFC 3261 17.1.1.2)
 
 
@@ -41,11 +37,11 @@ class Legs:
         self._report = report
         self._media = LegMedia(media_directory, endpoint.sink, report)
         self._legs: dict[LegId, Leg] = {}
-        self._leaving: dict[LegId, Leg] = {}  # hung up by us, places still held
         self._noted: deque[Leg] = deque()
         self._dying: dict[LegId, LegEnded] = {}  # over, but for a recording that is not whole yet
-        self._next_sweep = 0.0
-        self._unheard: deque[tuple[float, LegId]] = deque()  # by the time at which their silence is told
+        # By the time at which their silence is told, and at which those that we hung up are given up.
+        self._unheard: deque[tuple[float, LegId]] = deque()
+        self._leaving: deque[tuple[float, LegId]] = deque()
         self.dialed = 0
         self.accepting = True
 
@@ -120,7 +116,7 @@ class Legs:
             return
         self._media.leg_over(leg, "the call was hung up")
         found.hang_up()
-        self._leaving[leg] = found
+        self._leaving.append((time.monotonic() + STUCK_AFTER_SECONDS, leg))
 
     def hang_up_all(self) -> None:
         """End every leg."""
@@ -149,29 +145,19 @@ class Legs:
         self._media.settle()
         for dead in [leg for leg in self._dying if not self._media.is_busy(leg)]:
             self._bury(self._legs[dead], self._dying.pop(dead))
-        if self._unheard and time.monotonic() >= self._unheard[0][0]:
-            self._tell_silence()
-        if self._leaving and time.monotonic() >= self._next_sweep:
-            self._sweep()
-        self._refuse_strangers()
-
-    def _tell_silence(self) -> None:
         now = time.monotonic()
-        while self._unheard and self._unheard[0][0] <= now:
-            # By its id: the object must not outlive its burial.
-            _, leg = self._unheard.popleft()
-            found = self._legs.get(leg)
+        for number in _taken(self._unheard, now):
+            found = self._legs.get(number)
             if found is not None and found.unheard:
-                self._report(NoReply(leg, wall_ms()))
-
-    def _sweep(self) -> None:
-        began = time.monotonic()
-        for leg in [leg for leg in self._leaving.values() if leg.place_is_free()]:
-            del self._leaving[leg.leg]
-            self._bury(leg, leg.ending_of_hang_up())
-        now = time.monotonic()
-        if now - began > SWEEP_IN_PASSING_SECONDS:
-            self._next_sweep = now + (now - began) / SWEEP_SHARE
+                self._report(NoReply(number, wall_ms()))
+        for number in _taken(self._leaving, now):
+            found = self._legs.get(number)
+            if found is not None and found.end is None:
+                log.warning(
+                    "the stack holds a call that we ended: it is given up", extra={"sip_call_id": found.sip_call_id}
+                )
+                found.give_up()
+        self._refuse_strangers()
 
     def _bury(self, leg: Leg, end: LegEnded) -> None:
         self._media.leg_over(leg.leg, "the call ended")
@@ -191,6 +177,12 @@ class Legs:
                 call.hangup(parameters)
             except pj.Error as fault:  # cancelled meanwhile
                 log.debug("incoming call: %s", fault.reason)
+
+
+def _taken(waiting: deque[tuple[float, LegId]], now: float) -> Iterator[LegId]:
+    """Take out those whose time has come. By their ids: the objects must not outlive their burial."""
+    while waiting and waiting[0][0] <= now:
+        yield waiting.popleft()[1]
 
 
 def _call_parameters(sip_call_id: str, local_uri: str) -> pj.CallOpParam:

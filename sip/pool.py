@@ -461,6 +461,11 @@ class WorkerPool:
 
     # State
 
+    @property
+    def answered_at(self) -> float:
+        """When a worker last answered a ping, by the loop's clock."""
+        return self._running.answered_at
+
     def on_state(self, changed: Callable[[], None]) -> None:
         """Call `changed` whenever `state` may have a new answer."""
         self._state_changed = changed

@@ -57,6 +57,8 @@ class Supervisor:
         self.last_fault = ""
         # Workers that were lost, and replaced, since the start.
         self.restarts = 0
+        # The loop's time of a worker's last answer.
+        self.answered_at = asyncio.get_running_loop().time()
         self._facts = facts
         self._begin, self._orders = begin, orders
         self._receive, self._lost, self._changed = receive, lost, changed
@@ -165,6 +167,7 @@ class Supervisor:
             if not worker.up:
                 worker.kill()
         elif isinstance(message, Pong):
+            self.answered_at = asyncio.get_running_loop().time()
             if not worker.up:
                 worker.up = True
                 log.info("worker %d is up in slot %d", worker.pid, worker.slot)

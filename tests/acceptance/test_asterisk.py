@@ -38,7 +38,7 @@ REFUSED_BY_THE_TRUNK = {"9034": 503, "9127": 500}
 
 @pytest.fixture(scope="module")
 def asterisk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asterisk]:
-    peer = Asterisk(tmp_path_factory.mktemp("ast"))
+    peer = Asterisk(tmp_path_factory.getbasetemp() / "asterisk")  # installed once for all
     peer.do("install")
     peer.do("start")
     try:

@@ -104,11 +104,11 @@ async def test_a_leg_that_we_cancel_ends_only_when_the_far_side_confirms() -> No
         far.reply(cancel, 200)
         assert not any(isinstance(event, LegEnded) for event in events.of(ONE))
         assert pool.free_places() == before
-        far.reply(invite, 487)
+        far.reply(invite, 487, ("Reason", "Q.850;cause=127"))
         await far.request("ACK")
         end = await events.over(ONE)
         assert isinstance(end, LegEnded)
-        assert (end.by, end.sip_status) == (EndedBy.US, 487)
+        assert (end.by, end.sip_status, end.q850, end.reason) == (EndedBy.US, 487, 127, "we sent CANCEL")
         assert pool.free_places() > before
 
 
@@ -128,9 +128,25 @@ async def test_an_answer_that_crosses_our_cancel_gets_an_ack_and_a_bye_before_th
         far.reply(bye, 200)
         end = await events.over(ONE)
         assert isinstance(end, LegEnded)
-        assert end.by is EndedBy.US
-        assert end.sip_status in {487, 200}  # the 200 is seen unless all of it fell into one turn of the worker
+        assert (end.by, end.sip_status) == (EndedBy.US, 200)
         assert "Answered" not in events.kinds(ONE)
+
+
+@pytest.mark.parametrize("status", [486, 603, 500])
+@async_test
+async def test_a_refusal_that_crosses_our_cancel_is_told_as_it_came(status: int) -> None:
+    async with FarEnd() as far, pool_to(trunk_to(far.port)) as (pool, events):
+        pool.dial(ONE, order())
+        invite = await far.ringing()
+        await events.wait(Rang, ONE)
+        pool.hang_up(ONE)
+        cancel = await far.request("CANCEL")
+        far.reply(invite, status, ("Reason", "Q.850;cause=17"))
+        far.reply(cancel, 481)
+        await far.request("ACK")
+        end = await events.over(ONE)
+        assert isinstance(end, LegEnded)
+        assert (end.by, end.sip_status, end.q850) == (EndedBy.US, status, 17)
 
 
 @async_test

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { WRITES = 1, SYNCS = 2 };
@@ -30,6 +31,7 @@ struct control {
     int64_t commits;     /* writes that came after a sync: a commit begins with one and ends with the other */
     int64_t kill_commit; /* the commit before whose first write the group dies; 0: none */
     int64_t within;      /* 1 between the two */
+    int64_t hanging;     /* operations that do not come back until this is 0: WRITES | SYNCS */
 };
 
 static struct control *control;
@@ -68,6 +70,8 @@ static int verdict(int descriptor, int kind) {
     int begins = __atomic_exchange_n(&control->within, kind == WRITES, __ATOMIC_SEQ_CST) == 0 && kind == WRITES;
     if (begins && __atomic_add_fetch(&control->commits, 1, __ATOMIC_SEQ_CST) == control->kill_commit) kill(0, SIGKILL);
     if (number == (kind == WRITES ? control->kill_write : control->kill_sync)) kill(0, SIGKILL);
+    while (__atomic_load_n(&control->hanging, __ATOMIC_SEQ_CST) & kind)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     if (!control->error || !(control->failing & kind)) return 0;
     if (__atomic_sub_fetch(&control->skip, 1, __ATOMIC_SEQ_CST) >= 0) return 0;
     __atomic_add_fetch(&control->failed, 1, __ATOMIC_SEQ_CST);

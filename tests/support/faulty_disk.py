@@ -17,7 +17,7 @@ SOURCE: Final = Path(__file__).with_suffix(".c")
 WRITES, SYNCS = 1, 2
 _FIELDS: Final = (
     *("writes", "syncs", "kill_write", "kill_sync", "error", "failing", "skip", "failed"),
-    *("commits", "kill_commit", "within"),
+    *("commits", "kill_commit", "within", "hanging"),
 )
 
 
@@ -91,6 +91,11 @@ class FaultyDisk:
         self._set("failing", operations)
         self._set("error", error)
 
+    def hang(self, operations: int) -> None:
+        """From now on these operations do not come back."""
+        self._set("hanging", operations)
+
     def heal(self) -> None:
         """Everything works again."""
         self._set("error", 0)
+        self._set("hanging", 0)
