@@ -342,7 +342,7 @@ OPERATIONS: tuple[Operation, ...] = (
             Parameter("numbers", _words("0", "1"), "1: people's numbers are shown whole. Credentials never are."),
         ),
         errors=(HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, CONFLICT, HTTPStatus.TOO_MANY_REQUESTS),
-        description="While somebody looks, every call costs the SIP workers a fifth more. Needs a token of the scope admin.",
+        description="While somebody looks, every call costs the SIP workers a quarter more. Needs a token of the scope admin.",
     ),
     Operation(
         "GET",

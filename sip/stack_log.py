@@ -31,7 +31,7 @@ class StackLog(pj.LogWriter):  # type: ignore[misc]
     """The stack's errors, the first line of each: five at once, then one in ten seconds, with how many were left out.
 
     While calls are traced the stack prints some twenty lines for every call, of which the messages are taken. A call costs a
-    fifth more then, a traced one a third (docs/performance.md), so that it is silent as a rule.
+    quarter more then, a traced one two fifths (docs/performance.md), so that it is silent as a rule.
     """
 
     def __init__(self) -> None:
