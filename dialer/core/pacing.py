@@ -4,7 +4,7 @@ Everything is in monotonic seconds. A plan reserves (`take`); what then really h
 a turn of the loop that came late never lets two INVITEs come closer together on the wire than their limits allow.
 
 Worked example. A trunk with calls_per_second = 20 lets one INVITE go each 50 ms: 0.000, 0.050, 0.100 ... If the third
-really left at 0.109, the fourth may go at 0.157 (2 ms of the delay are caught up at a time), and the 23rd not before 1.114,
+really left at 0.109, the fourth may go at 0.157 (2 ms of the delay are caught up at a time), and the 23rd not before 1.129,
 one second and a guard after the third: no sliding second ever holds more than 20.
 """
 
@@ -26,7 +26,7 @@ LEAST_TOLERANCE_SECONDS = 0.001
 # Delays of more than this in sum are not caught up: whatever is late by then goes on at its pace from where it is.
 CATCH_UP_SECONDS = 0.25
 # The far side's clock and its socket queue add jitter to what it sees of our sliding second.
-GUARD_SECONDS = 0.005
+GUARD_SECONDS = 0.020
 # From here to the wire an INVITE takes 0.5 to 3 ms. So much of its way is not held against the one behind it, whose way is
 # no shorter: else each would wait for the delay of all before it, and the rate be lost (a quarter of it at a stagger of
 # 10 ms). Below the guard, so that no sliding second holds more than it may.
