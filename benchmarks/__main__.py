@@ -15,7 +15,20 @@ from dataclasses import astuple
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import amd, capacity, claims, intake, lateness, peers, pending, requests, tracing
+from benchmarks import (
+    amd,
+    backups,
+    capacity,
+    claims,
+    intake,
+    lateness,
+    peers,
+    pending,
+    requests,
+    soak,
+    soak_report,
+    tracing,
+)
 from dialer.core.amd import Answerer
 from scheduler.connection import sqlite3
 
@@ -155,6 +168,26 @@ def trace_table(small: bool) -> str:
     )
 
 
+def backup_table(small: bool) -> str:
+    seconds, waiting = (5, 20_000) if small else (20, 1_000_000)
+    rows: list[Sequence[object]] = []
+    for _ in range(1 if small else 3):
+        for taking in (False, True):
+            r = backups.measure(seconds, waiting, taking=taking)
+            late = [lateness.percentile(r.late_ms, share) for share in (0.5, 0.99)]
+            what = "one backup after the other" if taking else "nothing else"
+            taken = [len(r.took_s), statistics.median(r.took_s), r.size_mb] if taking else ["", "", ""]
+            rows.append([what, len(r.late_ms), *late, max(r.late_ms), *taken])
+    head = "meanwhile|calls|late p50 ms|p99 ms|max ms|backups|one takes s|MB"
+    return table(head.split("|"), rows)
+
+
+def soak_table(small: bool) -> str:
+    report = soak.run(60 if small else soak.SECONDS, say=lambda sample: print(sample, file=sys.stderr, flush=True))
+    head, rows = soak_report.HEAD.split("|"), soak_report.rows(report, 4 if small else 10)
+    return f"{soak_report.told(report)}\n\n{table(head, rows)}"
+
+
 TABLES: dict[str, Callable[[bool], str]] = {
     "lateness": lateness_table,
     "api": api_table,
@@ -165,7 +198,11 @@ TABLES: dict[str, Callable[[bool], str]] = {
     "capacity": capacity_table,
     "amd": amd_table,
     "trace": trace_table,
+    "backup": backup_table,
+    "soak": soak_table,
 }
+# Only where it is named.
+_HOURS = {"soak"}
 
 
 def machine() -> str:
@@ -191,7 +228,12 @@ def write(name: str, text: str, command: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n\n", 1)[0])
-    parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)}; all when none is named")
+    parser.add_argument(
+        "tables",
+        nargs="*",
+        metavar="TABLE",
+        help=f"{', '.join(TABLES)}; all but {', '.join(_HOURS)} when none is named",
+    )
     parser.add_argument("--small", action="store_true", help="a look at whether all of it works, in a minute")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
     wanted = parser.parse_args()
@@ -199,7 +241,7 @@ def main() -> int:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     if wanted.small and wanted.write:
         parser.error("figures of --small are not worth keeping")
-    for name in wanted.tables or TABLES:
+    for name in wanted.tables or [name for name in TABLES if name not in _HOURS]:
         text = TABLES[name](wanted.small)
         print(f"## {name}\n\n{text}\n", flush=True)
         if wanted.write:

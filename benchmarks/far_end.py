@@ -105,10 +105,10 @@ class Party:
     def __init__(self, log: IO[str], manner: Manner) -> None:
         self._log = log
         self._manner = manner
-        self._sip = _listener(_RECEIVE_BUFFER)
+        self._sip = listener(_RECEIVE_BUFFER)
         self.port: int = self._sip.getsockname()[1]
-        self._deaf = _listener(4096)
-        self._ears = [_listener(1 << 20) for _ in range(_LISTENERS)] if manner is Manner.ANSWERS else []
+        self._deaf = listener(4096)
+        self._ears = [listener(1 << 20) for _ in range(_LISTENERS)] if manner is Manner.ANSWERS else []
         self._streams: dict[int, Stream] = {}
         self._invited: set[bytes] = set()
         self._acknowledged: set[bytes] = set()
@@ -123,7 +123,7 @@ class Party:
                 selector.register(one, selectors.EVENT_READ, (one, take))
             while True:
                 for key, _ in selector.select():
-                    _drain(*key.data)
+                    take_all(*key.data)
 
     def _request(self, request: bytes, at_ns: int, peer: Address) -> None:
         if request == b"?":
@@ -172,7 +172,8 @@ class Party:
         }
 
 
-def _listener(receive_buffer: int) -> socket.socket:
+def listener(receive_buffer: int) -> socket.socket:
+    """A UDP socket on loopback whose kernel tells when each datagram came."""
     one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     one.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -180,7 +181,8 @@ def _listener(receive_buffer: int) -> socket.socket:
     return one
 
 
-def _drain(one: socket.socket, take: Callable[[bytes, int, Address], None]) -> None:
+def take_all(one: socket.socket, take: Callable[[bytes, int, Address], None]) -> None:
+    """Give what has come to `take`, with the nanosecond of Unix time at which the kernel had it, and whence."""
     for _ in range(_DATAGRAMS_A_TURN):
         try:
             data, ancillary, _, peer = one.recvmsg(65_536, 64)
@@ -193,14 +195,15 @@ def _drain(one: socket.socket, take: Callable[[bytes, int, Address], None]) -> N
 class FarEnd:
     """The process, from `with` to the end of the block or `received`."""
 
-    def __init__(self, folder: Path, manner: Manner = Manner.BUSY) -> None:
-        self._log = folder / "invites.log"
+    def __init__(self, folder: Path, manner: Manner = Manner.BUSY, module: str = "benchmarks.far_end") -> None:
+        self.log = folder / "invites.log"
         self._manner = manner
+        self._module = module
         self._process: subprocess.Popen[str]
         self.port = 0
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "benchmarks.far_end", str(self._log), self._manner]
+        command = [sys.executable, "-m", self._module, str(self.log), self._manner]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
@@ -220,7 +223,7 @@ class FarEnd:
     def received(self) -> dict[str, float]:
         """When each INVITE came, by Call-ID, in milliseconds of Unix time. Ends the process, whose log is whole only then."""
         self.__exit__()
-        pairs = (line.split() for line in self._log.read_text(encoding="ascii").splitlines())
+        pairs = (line.split() for line in self.log.read_text(encoding="ascii").splitlines())
         return {call_id: int(at) / 1e6 for call_id, at in pairs}
 
 

@@ -113,11 +113,11 @@ def _begun(file: Path) -> WallMs:
 
 
 async def _in_a_process(database: Path, file: Path) -> str | None:
-    """Run `scheduler.backup`; what it said on standard error where it failed. It is killed when this is cancelled."""
+    """Run `scheduler.backup_process`; what it said on standard error where it failed. It is killed when this is cancelled."""
     path = os.pathsep.join(filter(None, [_HOME, os.environ.get("PYTHONPATH", "")]))
     # `-P` keeps a folder of our name in the working directory from being taken for ours.
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "scheduler.backup", str(database), str(file)),
+        *(sys.executable, "-P", "-m", "scheduler.backup_process", str(database), str(file)),
         env={**os.environ, "PYTHONPATH": path},
         stdin=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

@@ -47,6 +47,10 @@ class Broker:
         return f"mqtt://127.0.0.1:{self.port}"
 
     @property
+    def is_up(self) -> bool:
+        return self._process is not None
+
+    @property
     def log(self) -> str:
         """What it has logged so far."""
         return (self._folder / "mosquitto.log").read_text()

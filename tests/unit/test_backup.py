@@ -64,7 +64,6 @@ def test_what_is_written_while_it_is_copied_is_neither_held_up_nor_in_it(
     world: SqliteWorld, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backup, "_STEPS", 1000)
-    monkeypatch.setattr(backup, "_BYTES_A_STRIDE", 256 << 10)
     # More than SQLite keeps in memory before it writes.
     world.add_campaign(size=40_000)
     before, rests = numbers(world.path), 0
