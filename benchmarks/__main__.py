@@ -160,6 +160,13 @@ def api_table(small: bool) -> str:
     return table(head.split("|"), rows)
 
 
+def sizes_table(small: bool) -> str:
+    counts, seconds = ((30,), 5) if small else ((30, 100, 300, 1000), 20)
+    rows = [[r.calls, r.cores, r.resident_mb, r.missing, r.longest_ms] for r in capacity.sizes(counts, seconds)]
+    head = "calls that play audio at once|cores in use|resident MB, all processes|packets missing|longest gap ms"
+    return table(head.split("|"), rows)
+
+
 def trace_table(small: bool) -> str:
     found = tracing.measure(200 if small else 2_000, 1 if small else 5)
     plain = found[tracing.CASES[0]]
@@ -200,6 +207,7 @@ TABLES: dict[str, Callable[[bool], str]] = {
     "trace": trace_table,
     "backup": backup_table,
     "soak": soak_table,
+    "sizes": sizes_table,
 }
 # Only where it is named.
 _HOURS = {"soak"}

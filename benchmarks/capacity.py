@@ -107,6 +107,12 @@ def talking(counts: tuple[int, ...], seconds: int) -> Iterator[Talking]:
             yield _theirs_talking(asterisk, calls, seconds)
 
 
+def sizes(counts: tuple[int, ...], seconds: int) -> Iterator[Talking]:
+    """What a machine for so many calls at once needs: ours alone."""
+    for calls in counts:
+        yield _ours_talking(calls, seconds)
+
+
 def _ours_talking(calls: int, seconds: int) -> Talking:
     with _dialing(_RAMP, calls, Manner.ANSWERS) as (dialer, client, far_end):
         plays_s = calls / _RAMP + 2 * _SETTLED_S + seconds
