@@ -10,7 +10,7 @@ from dialer.engine import Engine
 from scheduler.handles import Handles
 
 # Some 3 ms of the loop's time.
-REVIEWED_AT_ONCE = 200
+REVIEWED_AT_ONCE = 100
 REVIEW_REST_SECONDS = 0.01
 
 

@@ -22,8 +22,15 @@ def any_under_review(sql: Sql) -> bool:
 
 def under_review(sql: Sql, first: CallId, last: CallId, limit: int) -> list[HeldCall]:
     """Those of the calls `first` to `last` that are, by id, `limit` at most."""
-    rows = sql.execute(_HELD, {"first": first, "last": last, "limit": limit}).fetchall()
-    return [HeldCall(CallId(call), number, WallMs(due_at)) for call, number, due_at in rows]
+    held: list[HeldCall] = []
+    stretches = sql.execute(_STRETCHES, {"first": first, "last": last, "limit": limit}).fetchall()
+    # One by one: joined to their calls in one statement, all of these would be sorted for the first few.
+    for start, stop in stretches:
+        asked = {"start": max(start, first), "stop": min(stop, last), "limit": limit - len(held)}
+        held += [HeldCall(CallId(call), number, WallMs(at)) for call, number, at in sql.execute(_HELD, asked)]
+        if len(held) == limit:
+            break
+    return held
 
 
 def put(sql: Sql, first: int, last: int) -> None:
@@ -63,12 +70,11 @@ COUNT_OF_CAMPAIGN: Final = """
 _STRETCH_OF: Final = """
 SELECT * FROM (SELECT first_call, last_call FROM review WHERE first_call <= ? ORDER BY first_call DESC LIMIT 1)
 WHERE last_call >= ?"""
-_HELD: Final = """
-SELECT call.id, call.attempts + 1,
-       coalesce(next_at, launch_at + clock_shift_ms + (call.id - campaign.first_call) * stagger_ms)
-FROM review
-JOIN call ON call.id BETWEEN max(review.first_call, :first) AND min(review.last_call, :last)
-JOIN campaign ON campaign.id = (SELECT id FROM campaign WHERE first_call <= call.id ORDER BY first_call DESC LIMIT 1)
-WHERE review.first_call BETWEEN
+_STRETCHES: Final = """
+SELECT first_call, last_call FROM review WHERE last_call >= :first AND first_call BETWEEN
     coalesce((SELECT max(first_call) FROM review WHERE first_call <= :first), :first) AND :last
-ORDER BY call.id LIMIT :limit"""
+ORDER BY first_call LIMIT :limit"""
+_HELD: Final = """
+SELECT call.id, attempts + 1, coalesce(next_at, launch_at + clock_shift_ms + (call.id - first_call) * stagger_ms)
+FROM call JOIN campaign ON campaign.id = (SELECT id FROM campaign WHERE first_call <= :start ORDER BY first_call DESC LIMIT 1)
+WHERE call.id BETWEEN :start AND :stop ORDER BY call.id LIMIT :limit"""
