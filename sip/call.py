@@ -116,7 +116,7 @@ class Leg(pj.Call):  # type: ignore[misc]
             self._end_session()  # the answer crossed our CANCEL: nobody is left in a call
         elif state == pj.PJSIP_INV_STATE_CONFIRMED:
             self.answered = True
-            self._dialog.confirmed()
+            self._dialog.confirmed = True
             self._report(Answered(self.leg, wall_ms(), self._dialog.as_json()))
         elif state == pj.PJSIP_INV_STATE_DISCONNECTED and self.end is None:
             self.end = self._how_it_ended(prm.e)

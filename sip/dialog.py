@@ -1,69 +1,44 @@
-"""What another process needs to end a dialog that this one began: kept from the messages as they pass. Pure."""
+"""What another process needs to end a dialog that this one began: the messages that made it, kept as they pass. Pure.
 
-import json
-import re
-from typing import Final
+They are read only where a process has died (`sip.orphan_dialog`): a call that goes well pays for their copy and no more.
+"""
 
-from sip.causes import Headers
-from sip.grammar import split_unquoted
+from dataclasses import dataclass
 
-_BRACKETED: Final = re.compile(r"<([^<>]+)>")
+import msgspec
 
 
+@dataclass(slots=True)
 class DialogFacts:
-    """The facts of one outgoing INVITE's dialog (RFC 3261 sections 9.1 and 12.2.1.1), as compact JSON.
-
-    Keys: `uri` (Request-URI), `call_id`, `from`, `to`, `via`, `cseq` (the INVITE's number), `contact` (ours),
-    `invite_routes` (the INVITE's own), `routes` (the dialog's, in sending order), `target` (their Contact, once known; the
-    Request-URI until then), `destination` (ip:port), `transport`, `confirmed` (our ACK to a 200 is out). A CANCEL needs the
-    INVITE's own `via`; a BYE a fresh branch and `cseq` + 1.
+    """The heads of our INVITE (without those of its body) and of the latest response to it, where it went (ip:port), and
+    whether our ACK to a 200 is out.
     """
 
-    __slots__ = ("_facts",)
-
-    def __init__(self) -> None:
-        self._facts: dict[str, object] = {}
+    invite: str = ""
+    response: str = ""
+    destination: str = ""
+    confirmed: bool = False
 
     def invite_left(self, text: str, destination: str) -> None:
-        """Our INVITE `text` was sent; after a digest challenge the second one replaces the first."""
-        headers = Headers(text)
-        uri = headers.start_line.split(" ")[1]
-        via = headers.first("via")
-        self._facts = {
-            "uri": uri,
-            "call_id": headers.first("call-id"),
-            "from": headers.first("from"),
-            "to": headers.first("to"),
-            "via": via,
-            "cseq": int(headers.first("cseq").split(" ")[0]),
-            "contact": headers.first("contact"),
-            "invite_routes": headers.all("route"),
-            "routes": headers.all("route"),
-            "target": uri,
-            "destination": destination,
-            "transport": via.partition(" ")[0].rpartition("/")[2].lower(),
-            "confirmed": False,
-        }
+        """Our INVITE was sent; after a digest challenge the second one replaces the first."""
+        # The stack prints the headers of the body last.
+        self.invite, self.destination, self.response = text.partition("\r\nContent-")[0], destination, ""
 
     def response_came(self, text: str) -> None:
-        """A response with a To tag makes the dialog, or a later one makes it anew (a fork, RFC 3261 12.1.2)."""
-        headers = Headers(text)
-        if not self._facts or ";tag=" not in headers.first("to").lower():
-            return
-        self._facts["to"] = headers.first("to")
-        contact = headers.first("contact")
-        if contact:
-            bracketed = _BRACKETED.search(contact)
-            self._facts["target"] = bracketed[1] if bracketed else contact.partition(";")[0].strip()
-        recorded = [route for line in headers.all("record-route") for route in split_unquoted(line, ",")]
-        if recorded:
-            self._facts["routes"] = recorded[::-1]
-
-    def confirmed(self) -> None:
-        """A 200 was acknowledged: from now on only a BYE ends the dialog."""
-        if self._facts:
-            self._facts["confirmed"] = True
+        """A response above 100: it makes the dialog, or a later one makes it anew (a fork, RFC 3261 12.1.2)."""
+        self.response = _head(text)
 
     def as_json(self) -> str:
         """The facts so far; "" before the INVITE."""
-        return json.dumps(self._facts, separators=(",", ":")) if self._facts else ""
+        return msgspec.json.encode(self).decode() if self.invite else ""
+
+    @classmethod
+    def from_json(cls, text: str) -> "DialogFacts":
+        """The facts that another process has left. Raises ValueError."""
+        return msgspec.json.decode(text, type=cls)
+
+
+def _head(text: str) -> str:
+    head = text.partition("\r\n\r\n")[0]
+    # Bytes that are no UTF-8 come as lone surrogates (PEP 383), which no JSON can hold.
+    return head if head.isascii() else head.encode("utf-8", "replace").decode()

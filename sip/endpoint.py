@@ -31,6 +31,7 @@ _TRANSPORTS: Final = {  # by the word in the URI and whether the address is IPv6
     ("tcp", True): pj.PJSIP_TRANSPORT_TCP6,
     ("tls", True): pj.PJSIP_TRANSPORT_TLS6,
 }
+STACK_BUSY: Final = 171_001  # PJSIP_EBUSY
 GOODBYE_SECONDS: Final = 5.0  # for the answer to an un-REGISTER, which may be a challenge
 STRANGERS: Final = 16  # places beside our legs, for incoming calls until they are rejected
 REGISTER_SECONDS: Final = 300
@@ -83,6 +84,7 @@ class Account(pj.Account):  # type: ignore[misc]
         self._strangers = strangers
         self.report = report
         self._registering = registering
+        self.says_good_bye = False
 
     @contained
     def onIncomingCall(self, prm: pj.OnIncomingCallParam) -> None:  # noqa: N802
@@ -97,6 +99,7 @@ class Account(pj.Account):  # type: ignore[misc]
     @contained
     def onRegState(self, prm: Any) -> None:  # noqa: N802, ANN401
         """The registrar's word."""
+        self.says_good_bye = False
         registered = prm.status == 0 and prm.code // 100 == 2 and prm.expiration > 0
         if prm.code // 100 != 2 or registered:  # else it is our own good-bye
             self._registering.ended(prm.code, time.monotonic(), registered=registered)
@@ -117,6 +120,7 @@ class Endpoint:
         self._transports: dict[tuple[str, str, str, bool], int] = {}
         self._registering: dict[str, Registering] = {}
         self._leaving: deque[tuple[float, Account]] = deque()
+        self._good_byes: list[Account] = []  # that could not be said yet
         self.strangers: list[pj.Call] = []
         self._log = StackLog()
         self._stack = pj.Endpoint()
@@ -272,6 +276,10 @@ class Endpoint:
         now = time.monotonic()
         while self._leaving and self._leaving[0][0] <= now:
             self._leaving.popleft()
+        if self._good_byes:
+            unsaid, self._good_byes = self._good_byes, []
+            for account in unsaid:
+                self._say_good_bye(account)
         for name, registering in self._registering.items():
             if registering.again_at is not None and registering.again_at <= now:
                 registering.again_at = None
@@ -281,23 +289,30 @@ class Endpoint:
                     registering.ended(0, now, registered=False)
                     log.debug("trunk %s: %s", name, fault.reason)
 
-    def unregister(self) -> bool:
-        """Tell the registrars that we leave; the answers come with later `handle_events`. Whether there are any."""
-        left = False
+    def unregister(self) -> None:
+        """Tell the registrars that we leave; the answers come with later `handle_events`."""
         self._registering.clear()
-        for known in self._accounts.values():
-            left |= self._leave_registrar(known[0], known[2])
-        return left
+        for account, _, order in self._accounts.values():
+            self._leave_registrar(account, order)
+
+    @property
+    def says_good_bye(self) -> bool:
+        """Whether a registrar has not answered `unregister` yet."""
+        return any(account.says_good_bye for account, _, _ in self._accounts.values())
 
     def _leave_registrar(self, account: Account, order: SetTrunk) -> bool:
         """Whether there is an answer to be waited for."""
-        if not _keeps_registration(order):
-            return False
+        return _keeps_registration(order) and self._say_good_bye(account)
+
+    def _say_good_bye(self, account: Account) -> bool:
         try:
             account.setRegistration(False)
-        except pj.Error as fault:  # it was not registered
-            log.debug("trunk %s: %s", order.trunk.name, fault.reason)
-            return False
+        except pj.Error as fault:
+            if fault.status != STACK_BUSY:  # it was not registered
+                log.debug("trunk %s: %s", account.trunk, fault.reason)
+                return False
+            self._good_byes.append(account)  # a REGISTER is under way
+        account.says_good_bye = True
         return True
 
 

@@ -8,19 +8,21 @@ the early state. If it is not known, the far side's next repetition of a 200 tel
 
 import asyncio
 import ipaddress
-import json
 import re
 import secrets
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from sip.grammar import Via
-from sip.wire import Message, Request, Response, respond
+from sip.causes import Headers
+from sip.dialog import DialogFacts
+from sip.grammar import split_unquoted
+from sip.wire import Message, Request, Response, parse, respond
 from sip.wire_requests import Dialog, ack_for, ack_for_answer, bye_for, caller_dialog, cancel_for, next_hop
 
 T1_SECONDS: Final = 0.5  # RFC 3261 17.1.2.2; requests are repeated after T1, 2*T1, 4*T1
 T2_SECONDS: Final = 4.0
 _TAG: Final = re.compile(r";\s*tag=[^;>\s]+(?=[^<>]*$)", re.IGNORECASE)
+_BRACKETED: Final = re.compile(r"<([^<>]+)>")
 Place = tuple[str, int]  # host, port
 
 
@@ -38,25 +40,16 @@ class Orphan:
     """One dialog on its way to its end. Raises ValueError for facts that cannot be read."""
 
     def __init__(self, facts: str) -> None:
-        try:
-            known: dict[str, Any] = json.loads(facts)
-            self.invite = _invite_of(known)
-            self.invite.check()
-            self.transport = str(known["transport"]).upper()
-            self.invite_at = _place_of(str(known["destination"]))
-            self._confirmed = bool(known["confirmed"])
-            self._dialog = Dialog(
-                call_id=self.invite.call_id,
-                local=str(known["from"]),
-                remote=str(known["to"]),
-                remote_target=str(known["target"]),
-                next_cseq=self.invite.cseq[0] + 1,
-                route_set=tuple(map(str, known["routes"])),
-            )
-        except (TypeError, KeyError) as fault:
-            raise ValueError(f"its facts lack {fault}") from fault
-        via = Via.parse(str(known["via"]))
-        self.local: Place = via.host.strip("[]"), via.port or 5060
+        kept = DialogFacts.from_json(facts)
+        invite = parse(f"{kept.invite}\r\n\r\n".encode())
+        if not isinstance(invite, Request) or invite.method != "INVITE":
+            raise ValueError("its facts hold no INVITE")
+        self.invite = invite
+        self.transport = invite.via.transport
+        self.local: Place = invite.via.host.strip("[]"), invite.via.port or 5060
+        self.invite_at = _place_of(kept.destination)
+        self._confirmed = kept.confirmed
+        self.dialog = _dialog_of(invite, kept.response)
         self.ended = False
         self._way: Way
         self._final: asyncio.Future[Response]
@@ -72,7 +65,7 @@ class Orphan:
         """Send what ends it until the far side has confirmed; `ended` is True then."""
         self._way = way
         self._final = asyncio.get_running_loop().create_future()
-        dialog: Dialog | None = self._dialog
+        dialog: Dialog | None = self.dialog
         if not self._confirmed:
             answer = await self._exchange(cancel_for(self.invite), self.invite_at)
             dialog = await self._after_cancel(answer)
@@ -84,12 +77,12 @@ class Orphan:
     async def _after_cancel(self, answer: Response) -> Dialog | None:
         """What is left to be ended by a BYE once the CANCEL, or the INVITE itself, was answered."""
         final = answer if answer.cseq[1] == "INVITE" else None
-        tagged = _TAG.search(self._dialog.remote) is not None
+        tagged = _TAG.search(self.dialog.remote) is not None
         if final is None:
             await asyncio.wait([self._final], timeout=T1_SECONDS if tagged else T2_SECONDS)
             final = self._final.result() if self._final.done() else None
         if final is None:
-            return self._dialog if tagged else None
+            return self.dialog if tagged else None
         return caller_dialog(self.invite, final) if final.status < 300 else None
 
     async def _exchange(self, request: Request, to: Place) -> Response:
@@ -141,18 +134,20 @@ class Orphan:
             return self.invite_at
 
 
-def _invite_of(known: dict[str, Any]) -> Request:
-    return Request(
-        method="INVITE",
-        uri=str(known["uri"]),
-        headers=(
-            ("Via", str(known["via"])),
-            *(("Route", str(route)) for route in known["invite_routes"]),
-            ("From", str(known["from"])),
-            ("To", _TAG.sub("", str(known["to"]))),  # the INVITE's had none; the fact follows the dialog's
-            ("Call-ID", str(known["call_id"])),
-            ("CSeq", f"{int(known['cseq'])} INVITE"),
-        ),
+def _dialog_of(invite: Request, response: str) -> Dialog:
+    """The dialog, as far as the response's head tells: what the stack has accepted is not judged again here."""
+    headers = Headers(response)
+    tagged = _TAG.search(headers.first("to")) is not None
+    contact = headers.first("contact") if tagged else ""
+    bracketed = _BRACKETED.search(contact)
+    recorded = [route for line in headers.all("record-route") for route in split_unquoted(line, ",")] if tagged else []
+    return Dialog(
+        call_id=invite.call_id,
+        local=invite.lines("From")[0],
+        remote=headers.first("to") if tagged else invite.lines("To")[0],
+        remote_target=(bracketed[1] if bracketed else contact.partition(";")[0].strip()) or invite.uri,
+        next_cseq=invite.cseq[0] + 1,
+        route_set=tuple(recorded[::-1] or invite.values("Route")),
     )
 
 

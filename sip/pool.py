@@ -280,7 +280,7 @@ class WorkerPool:
     def _choose_registrar(self) -> None:
         """One worker keeps all registrations: two would fight over the binding."""
         registered = self._trunks.registered
-        if not registered or self._supervisor is None or self._registrar in self._supervisor.up():
+        if self._stopping or not registered or self._supervisor is None or self._registrar in self._supervisor.up():
             return
         self._registrar = next(iter(self._supervisor.up()), None)
         if self._registrar is not None:

@@ -53,7 +53,8 @@ IDLE_WAIT_MS: Final = 100
 POLL_LIVE_MS: Final = 1  # a select() build cannot be waited for: it is polled
 POLL_IDLE_MS: Final = 20
 FAREWELL_SECONDS: Final = 75.0  # longer than the stack can hold a place
-LINGER_SECONDS: Final = 1.0  # after the last leg, for answers to what the peer sends twice; after un-REGISTER
+LINGER_SECONDS: Final = 1.0  # after the last leg, for answers to what the peer sends twice
+GOOD_BYE_SECONDS: Final = 4.0  # for registrars to answer: a challenge, and a packet that is lost
 TLS_1_3_CIPHERS: Final = range(0x1301, 0x1306)  # RFC 8446 B.4
 COMMANDS_A_TURN: Final = 32
 
@@ -148,8 +149,7 @@ class Worker:
         self._legs.accepting = False
         if self._leaving_since is None:
             self._leaving_since = time.monotonic()
-            if self._endpoint.unregister():
-                self._last_busy_at = self._leaving_since
+            self._endpoint.unregister()
         if hang_up:
             self._legs.hang_up_all()
 
@@ -167,8 +167,11 @@ class Worker:
             self._last_busy_at = now
         if self._leaving_since is None:
             return False
-        if self._orphaned and now - self._leaving_since > FAREWELL_SECONDS:
+        leaving = now - self._leaving_since
+        if self._orphaned and leaving > FAREWELL_SECONDS:
             return True
+        if self._endpoint.says_good_bye and leaving < GOOD_BYE_SECONDS:
+            return False
         return now - self._last_busy_at > LINGER_SECONDS
 
     def _report(self, report: Report) -> None:

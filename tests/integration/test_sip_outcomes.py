@@ -1,11 +1,10 @@
 """How legs end, against a called party that is scripted message by message."""
 
-import json
-
 import pytest
 
 from dialer.core.events import Answered, EndedBy, InviteSent, LegEnded, Rang
 from dialer.core.model import LegId
+from sip.orphan_dialog import Orphan
 from sip.wire import respond
 from tests.support.far_end import FarEnd
 from tests.support.labs import async_test
@@ -213,16 +212,16 @@ async def test_the_dialog_of_a_report_is_what_the_wire_saw() -> None:
     async with FarEnd() as far, pool_to(trunk_to(far.port)) as (pool, events):
         pool.dial(ONE, order())
         invite = await far.request("INVITE")
-        sent = json.loads((await events.wait(InviteSent, ONE)).dialog)
-        assert sent["uri"] == invite.uri
-        assert sent["via"] == invite.values("Via")[0]
-        assert (sent["call_id"], sent["cseq"]) == (invite.call_id, invite.cseq[0])
-        assert (sent["destination"], sent["transport"]) == (f"127.0.0.1:{far.port}", "udp")
+        sent = Orphan((await events.wait(InviteSent, ONE)).dialog)
+        assert sent.invite.uri == invite.uri
+        assert sent.invite.values("Via") == invite.values("Via")
+        assert (sent.invite.call_id, sent.invite.cseq) == (invite.call_id, invite.cseq)
+        assert (sent.invite_at, sent.transport) == (("127.0.0.1", far.port), "UDP")
         routes = ["<sip:127.0.0.1:9;lr>", "<sip:127.0.0.2:9;lr>"]
         far.reply(invite, 180, *(("Record-Route", route) for route in routes))
-        rang = json.loads((await events.wait(Rang, ONE)).dialog)
-        assert rang["to"].endswith(";tag=far")
-        assert rang["target"] == f"sip:far@127.0.0.1:{far.port}"
-        assert rang["routes"] == routes[::-1]
+        rang = Orphan((await events.wait(Rang, ONE)).dialog).dialog
+        assert rang.remote.endswith(";tag=far")
+        assert rang.remote_target == f"sip:far@127.0.0.1:{far.port}"
+        assert list(rang.route_set) == routes[::-1]
         far.reply(invite, 486)
         await events.over(ONE)

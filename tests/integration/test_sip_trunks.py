@@ -12,6 +12,7 @@ from dialer.core.events import Answered, EndedBy, LegEnded, LegRefused, NoReply,
 from dialer.core.model import LegId
 from sip.lab import Lab
 from sip.lab.guard import Auth
+from sip.pool import WorkerPool
 from sip.wire import Request, Response, parse
 from sip.wire_requests import called_dialog, dialog_request, options_request
 from tests.support.far_end import FarEnd
@@ -137,7 +138,7 @@ async def test_a_tcp_trunk_is_called_over_tcp() -> None:
         pool.hang_up(ONE)
         end = await events.over(ONE)
         assert isinstance(end, LegEnded)
-        assert '"transport":"tcp"' in events.of(ONE)[0].dialog  # type: ignore[union-attr]
+        assert "Via: SIP/2.0/TCP" in events.of(ONE)[0].dialog  # type: ignore[union-attr]
 
 
 @async_test
@@ -163,18 +164,53 @@ async def test_an_invite_too_long_for_one_packet_still_goes_over_udp() -> None:
             await events.over(ONE)
 
 
+async def registered(pool: WorkerPool) -> None:
+    async with asyncio.timeout(10):
+        while not pool.state().registered["far"]:
+            changed = asyncio.Event()
+            pool.on_state(changed.set)
+            await changed.wait()
+
+
 @async_test
 async def test_a_registering_trunk_registers_once_and_says_good_bye() -> None:
     async with Lab(pace=FAST, auth=Auth("dialer", "secret")) as lab:
         async with pool_to(trunk_to(lab.port, register=True, **RIGHT), max_concurrent_calls=8) as (pool, _):
-            async with asyncio.timeout(10):
-                while not pool.state().registered["far"]:
-                    changed = asyncio.Event()
-                    pool.on_state(changed.set)
-                    await changed.wait()
+            await registered(pool)
             assert "dialer@127.0.0.1" in (lab.registrar.contact_of("dialer", time.monotonic()) or "")
             assert not pool.state().problems
         assert lab.registrar.contact_of("dialer", time.monotonic()) is None
+
+
+@async_test
+async def test_a_pool_that_stops_registers_nothing_more_and_one_that_registers_says_good_bye_after_it() -> None:
+    async with FarEnd() as far, pool_to(trunk_to(far.port, register=True, **RIGHT), workers=3) as (pool, _):
+        first = await far.request("REGISTER")
+        stopping = asyncio.create_task(pool.stop(0))
+        await far.request("REGISTER")  # repeated, while the good-bye waits for its answer
+        far.reply(first, 200, ("Contact", f"{first.lines('Contact')[0]};expires=300"))
+        leaving = await far.request("REGISTER")
+        while leaving.first("Expires") != "0":
+            leaving = await far.request("REGISTER")
+        far.reply(leaving, 200)
+        await stopping
+        contacts = {message.lines("Contact")[0] for message in far.seen if isinstance(message, Request)}
+        assert len(contacts) == 1
+
+
+@async_test
+async def test_a_registrar_that_is_slow_to_answer_the_good_bye_is_waited_for() -> None:
+    async with FarEnd() as far, pool_to(trunk_to(far.port, register=True, **RIGHT)) as (pool, _):
+        first = await far.request("REGISTER")
+        far.reply(first, 200, ("Contact", f"{first.lines('Contact')[0]};expires=300"))
+        await registered(pool)
+        stopping = asyncio.create_task(pool.stop(0))
+        await far.request("REGISTER")
+        leaving = await far.request("REGISTER")  # repeated, for want of an answer
+        await far.request("REGISTER")
+        assert not stopping.done()
+        far.reply(leaving, 200)
+        await stopping
 
 
 @async_test

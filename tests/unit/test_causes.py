@@ -1,18 +1,8 @@
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sip.causes import Headers, Verdict, carries_description, read_verdict
-from sip.dialog import DialogFacts
-
-INVITE = (
-    "INVITE sip:+34600@192.0.2.5:5060 SIP/2.0\r\n"
-    "Via: SIP/2.0/TCP 192.0.2.9:5080;rport;branch=z9hG4bK1\r\n"
-    "From: <sip:+34910@192.0.2.5>;tag=ours\r\nTo: <sip:+34600@192.0.2.5>\r\nContact: <sip:dialer@192.0.2.9:5080>\r\n"
-    "Call-ID: one@here\r\nCSeq: 77 INVITE\r\nRoute: <sip:192.0.2.1;lr>\r\nContent-Length: 0\r\n\r\n"
-)
 
 
 @pytest.mark.parametrize(
@@ -43,10 +33,6 @@ def test_a_messages_verdict(lines: list[str], verdict: Verdict) -> None:
 def test_no_text_breaks_the_reading(text: str) -> None:
     read_verdict(text)
     carries_description(text)
-    facts = DialogFacts()
-    facts.invite_left(INVITE, "192.0.2.5:5060")
-    facts.response_came(text)
-    assert json.loads(facts.as_json())["call_id"] == "one@here"
 
 
 def test_a_body_that_looks_like_a_header_is_none() -> None:
@@ -72,37 +58,3 @@ def test_headers_are_found_by_full_and_compact_names_folded_or_not() -> None:
     assert (headers.first("to"), headers.first("call-id"), headers.first("subject")) == ("<sip:a@b>", "x", "one two")
     assert headers.all("via") == ["1", "2"]
     assert headers.first("absent") == ""
-
-
-def test_a_dialog_is_known_from_the_invite_and_sharpened_by_responses() -> None:
-    facts = DialogFacts()
-    assert facts.as_json() == ""
-    facts.invite_left(INVITE, "192.0.2.5:5060")
-    first = json.loads(facts.as_json())
-    assert first == {
-        "uri": "sip:+34600@192.0.2.5:5060",
-        "call_id": "one@here",
-        "from": "<sip:+34910@192.0.2.5>;tag=ours",
-        "to": "<sip:+34600@192.0.2.5>",
-        "via": "SIP/2.0/TCP 192.0.2.9:5080;rport;branch=z9hG4bK1",
-        "cseq": 77,
-        "contact": "<sip:dialer@192.0.2.9:5080>",
-        "invite_routes": ["<sip:192.0.2.1;lr>"],
-        "routes": ["<sip:192.0.2.1;lr>"],
-        "target": "sip:+34600@192.0.2.5:5060",
-        "destination": "192.0.2.5:5060",
-        "transport": "tcp",
-        "confirmed": False,
-    }
-    facts.response_came("SIP/2.0 100 Trying\r\nTo: <sip:+34600@192.0.2.5>\r\n\r\n")
-    assert json.loads(facts.as_json()) == first
-    facts.response_came(
-        "SIP/2.0 180 Ringing\r\nTo: <sip:+34600@192.0.2.5>;tag=theirs\r\n"
-        'Contact: "A, B" <sip:far@192.0.2.7:5090>;expires=5\r\nRecord-Route: <sip:p2;lr>, <sip:p1;lr>\r\n\r\n'
-    )
-    second = json.loads(facts.as_json())
-    assert (second["to"], second["target"]) == ("<sip:+34600@192.0.2.5>;tag=theirs", "sip:far@192.0.2.7:5090")
-    assert second["routes"] == ["<sip:p1;lr>", "<sip:p2;lr>"]
-    assert second["invite_routes"] == ["<sip:192.0.2.1;lr>"]
-    facts.confirmed()
-    assert json.loads(facts.as_json()) == {**second, "confirmed": True}
