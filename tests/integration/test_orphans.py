@@ -45,7 +45,7 @@ class Stage:
     async def kill_at(self, state: type[InviteSent] | type[Rang] | type[Answered]) -> str:
         """Kill the worker once the call is there; its dialog."""
         dialog = (await self.events.wait(state, ONE)).dialog
-        process = self.pool._carriers[ONE]._process
+        process = self.pool._carriers[ONE]._child._process
         assert process is not None
         process.kill()
         await asyncio.to_thread(process.wait)
