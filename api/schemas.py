@@ -144,6 +144,24 @@ class Campaign(TypedDict):
     estimated_end_at: Time | None
 
 
+class AgentLeg(TypedDict):
+    """Our leg to an agent, for a transfer: an INVITE of its own, which the PBX's CDR knows by `sip_call_id`."""
+
+    agent: Annotated[str, Field(description="The number or SIP URI.")]
+    trunk: str
+    caller_id: str
+    sip_call_id: str
+    dialed_at: Time | None
+    ringing_at: Time | None
+    answered_at: Time | None
+    ended_at: Time | None
+    disposition: Disposition | None
+    reason: str | None
+    sip_status: Annotated[int, Field(ge=100, le=699)] | None
+    q850_cause: Annotated[int, Field(ge=0, le=127)] | None
+    ended_by: Literal["far", "us", "stack"] | None
+
+
 class Attempt(TypedDict):
     """One try of a call: at most one INVITE dialog."""
 
@@ -167,6 +185,7 @@ class Attempt(TypedDict):
     ring_seconds: Annotated[float, Field(ge=0)] | None
     talk_seconds: Annotated[float, Field(ge=0)] | None
     rtp: Annotated[dict[str, float], Field(description="Packets, jitter_ms, rtt_ms.")] | None
+    agent_legs: Annotated[list[AgentLeg], Field(description="Of its transfers, in order.")]
 
 
 class RecordingMade(TypedDict):
@@ -188,6 +207,20 @@ class WhoAnswered(TypedDict):
     beep_reason: NotRequired[str]
 
 
+@with_config(ConfigDict(extra="allow"))
+class TransferMade(TypedDict):
+    """What a transfer came to. `accepted`: the far side took the REFER, and left without a last word."""
+
+    agent: str
+    mode: Literal["bridge", "refer"]
+    outcome: Literal["transferred", "busy", "no_answer", "failed", "abandoned", "accepted"]
+    reason: NotRequired[str]
+    sip_status: NotRequired[int]
+    ring_seconds: NotRequired[float]
+    talk_seconds: NotRequired[float]
+    ended_by: NotRequired[Literal["callee", "agent", "us"]]
+
+
 class CallResult(TypedDict, total=False):
     """What the call came to beyond its disposition."""
 
@@ -195,6 +228,7 @@ class CallResult(TypedDict, total=False):
     gathered: dict[str, str]
     custom_fields: dict[str, str]
     recordings: list[RecordingMade]
+    transfers: list[TransferMade]
 
 
 @with_config(ConfigDict(extra="allow"))
@@ -275,6 +309,9 @@ EventType = Literal[
     "call.dialing",
     "call.ringing",
     "call.answered",
+    "call.transferring",
+    "call.transferred",
+    "call.transfer_failed",
     "call.ended",
     "call.recall_scheduled",
     "call.finished",

@@ -154,6 +154,11 @@ def _comma_separated(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+Domain = Annotated[
+    str,
+    _matching(r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?", "must be a host, or HOST:PORT"),
+    AfterValidator(str.lower),
+]
 # What a final response may be taken for on one trunk. An answer or a loss is not the trunk's to tell.
 OutcomeWord = Literal["busy", "no_answer", "declined", "unreachable", "invalid_number", "trunk_failure"]
 StatusCode = Annotated[str, _matching(r"[3-6][0-9][0-9]", "must be a final SIP status, 300 to 699")]
@@ -203,6 +208,9 @@ class TrunkSettings(_Section):
     srtp: Literal["off", "optional", "mandatory"] = "off"
     options_interval_seconds: Annotated[float, Field(ge=0, le=3600)] = 0
     dispositions: dict[StatusCode, OutcomeWord] = Field(default_factory=dict)
+    domains: Annotated[
+        tuple[Domain, ...], Field(strict=False, max_length=100), BeforeValidator(_comma_separated), NoDecode
+    ] = ()
 
     @field_validator("outbound_proxy")
     @classmethod

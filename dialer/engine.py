@@ -14,6 +14,7 @@ from itertools import islice
 
 import structlog
 
+from dialer.core.agents import NO_AGENT_RULES, AgentRules
 from dialer.core.breaker import TrunkState
 from dialer.core.changes import CampaignMoved, Change
 from dialer.core.dispatch import ARM_AHEAD_SECONDS, Dispatch, Limits
@@ -85,7 +86,7 @@ class Engine:
     """Drives one `Dispatch` from clock, store and legs.
 
     `library` None: playbooks play files as they lie, and cannot speak. `on_stored` is given what the disk has taken, a little
-    later, on the loop.
+    later, on the loop. `agents` are the rules for whom calls may be handed over to.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Engine:
         limits: Limits,
         library: SoundLibrary | None = None,
         on_stored: Callable[[Sequence[Change]], None] = lambda _: None,
+        agents: AgentRules = NO_AGENT_RULES,
     ) -> None:
         self._clock = clock
         self._store = store
@@ -105,6 +107,7 @@ class Engine:
         self._on_stored = on_stored
         self._trunks = tuple(trunks)
         self._limits = limits
+        self._agents = agents
         self._loop = asyncio.get_running_loop()
         # What the performer has to tell comes as any other event: on a later turn of the loop.
         self._performer = Performer(control, library, self._on_leg_later)
@@ -134,14 +137,16 @@ class Engine:
         """Take up what the store holds, close attempts that a crash left open, and begin. Raises `StoreUnavailable`."""
         now = self._now()
         stored = self._store.active_campaigns()
-        opened = self._store.open_attempts()
-        hold = RESTART_HOLD_SECONDS if stored or opened else 0.0
+        opened, agent_legs = self._store.open_attempts(), self._store.open_agent_legs()
+        hold = RESTART_HOLD_SECONDS if stored or opened or agent_legs else 0.0
         limits = replace(self._limits, hold_seconds=hold)
-        self._dispatch = Dispatch(self._trunks, limits, now)
+        self._dispatch = Dispatch(self._trunks, limits, now, self._agents)
         for campaign in stored:
             self._add(campaign, now)
         for attempt in opened:
             self._dispatch.recover(attempt, self._store.call(attempt.call), now)
+        for leg in agent_legs:
+            self._dispatch.recover_agent(leg, now)
         if opened:
             log.warning("attempts found in flight are interrupted", attempts=len(opened))
         self._control.listen(self._on_leg)
@@ -183,9 +188,11 @@ class Engine:
         """Cancel the campaign for good."""
         self._order(lambda now: self._dispatch.cancel(campaign, now))
 
-    def reconfigure(self, trunks: Iterable[Trunk], limits: Limits, renewed: Collection[str] = ()) -> None:
-        """From now on these trunks and limits, as `Dispatch.reconfigure` says. Needs no disk."""
-        self._or_fail(lambda: self._dispatch.reconfigure(trunks, limits, self._now(), renewed))
+    def reconfigure(
+        self, trunks: Iterable[Trunk], limits: Limits, agents: AgentRules, renewed: Collection[str] = ()
+    ) -> None:
+        """From now on these trunks, limits and rules for transfers, as `Dispatch.reconfigure` says. Needs no disk."""
+        self._or_fail(lambda: self._dispatch.reconfigure(trunks, limits, self._now(), renewed, agents))
         self._or_fail(self._turn)
 
     def cancel_call(self, call: CallId) -> None:
@@ -366,7 +373,7 @@ class Engine:
         self._carry_out()
         self._wake_at(self._next_turn(now))
         self.turned_at = self._loop.time()
-        if self._dispatch.live == 0:
+        if self._dispatch.idle:
             self._idle.set()
         else:
             self._idle.clear()

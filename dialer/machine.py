@@ -5,6 +5,7 @@ from pathlib import Path
 
 from config.sections import TrunkSettings
 from config.settings import Settings
+from dialer.core.agents import AgentRules
 from dialer.core.destinations import DestinationRules
 from dialer.core.dispatch import Limits
 from dialer.core.intake import IntakeRules
@@ -29,6 +30,15 @@ def destination_rules(settings: Settings) -> DestinationRules:
     return DestinationRules(limits.destinations, home, refuse_premium=not limits.premium)
 
 
+def agent_rules(settings: Settings) -> AgentRules:
+    """Whom playbooks may hand calls over to: numbers that calls may go to, and URIs of the trunks' own hosts and domains."""
+    domains: dict[str, tuple[str, ...]] = {}
+    for name, trunk in settings.trunks.items():
+        for domain in {*trunk_profile(name, trunk).own_domains, *trunk.domains}:
+            domains[domain] = (*domains.get(domain, ()), name)
+    return AgentRules(phone_rules(settings), destination_rules(settings), domains)
+
+
 def trunk_profile(name: str, trunk: TrunkSettings) -> TrunkProfile:
     """What the SIP floor needs to know of a trunk."""
     return TrunkProfile(
@@ -49,6 +59,7 @@ def trunk_profile(name: str, trunk: TrunkSettings) -> TrunkProfile:
         ca_file=str(trunk.ca_file or ""),
         verify=trunk.verify,
         srtp=trunk.srtp,
+        domains=list(trunk.domains),
     )
 
 
@@ -110,6 +121,7 @@ def machine_of(settings: Settings) -> Machine:
         caller_ids={name: trunk.caller_id or trunk.username for name, trunk in settings.trunks.items()},
         speaks=settings.speech is not None,
         streams_privately=settings.stream.allow_private,
+        agents=agent_rules(settings),
     )
 
 

@@ -4,11 +4,14 @@ from collections.abc import Callable
 
 from dialer.core.effects import (
     Beep,
+    Bridge,
     Dial,
     Effect,
     HangUp,
     Listen,
     PlayAudio,
+    Refer,
+    RingBack,
     Speak,
     StartRecording,
     StartStream,
@@ -35,8 +38,8 @@ class Performer:
     def do(self, effect: Effect) -> None:  # noqa: C901, PLR0912  one arm of the match an effect
         """Order it. Nothing blocks, and nothing is told before this returns."""
         match effect:
-            case Dial(leg, trunk, number, caller_id, sip_call_id):
-                self._control.dial(leg, DialOrder(trunk, number, caller_id, sip_call_id))
+            case Dial(leg, trunk, number, caller_id, sip_call_id, uri, beside):
+                self._control.dial(leg, DialOrder(trunk, number, caller_id, sip_call_id, uri, beside))
             case HangUp(leg):
                 self._control.hang_up(leg)
             case PlayAudio(leg, token, audio):
@@ -44,7 +47,9 @@ class Performer:
             case Speak(leg, token, text, voice):
                 self._play(leg, token, Spoken(text, voice))
             case Beep(leg, token):
-                self._beep(leg, token)
+                self._tone(leg, token, None if self._library is None else self._library.beep)
+            case RingBack(leg, token):
+                self._tone(leg, token, None if self._library is None else self._library.ringback)
             case StopAudio(leg):
                 self._control.stop_playing(leg)
             case StartRecording(leg, token, name, max_seconds):
@@ -61,12 +66,16 @@ class Performer:
                 self._control.press_stream_key(leg, digit)
             case StopStream(leg, reason):
                 self._control.stop_stream(leg, reason)
+            case Bridge(leg, other):
+                self._control.bridge(leg, other)
+            case Refer(leg, token, number, uri):
+                self._control.refer(leg, token, number, uri)
 
-    def _beep(self, leg: LegId, token: int) -> None:
-        if self._library is None:
+    def _tone(self, leg: LegId, token: int, file: str | None) -> None:
+        if file is None:
             self._tell(PlayEnded(leg, token, complete=False, reason="there is no sound library"))
         else:
-            self._control.play(leg, token, self._library.beep)
+            self._control.play(leg, token, file)
 
     def _play(self, leg: LegId, token: int, sound: Sound) -> None:
         def ready(file: str | None, reason: str) -> None:

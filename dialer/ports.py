@@ -16,6 +16,7 @@ from dialer.core.model import (
     HeldCall,
     LegId,
     Now,
+    OpenAgentLeg,
     OpenAttempt,
     WallMs,
 )
@@ -41,14 +42,17 @@ class Clock(Protocol):
 class DialOrder:
     """Everything that a worker needs for one INVITE.
 
-    `number` is the normalized phone; the trunk turns it into a Request-URI. `caller_id` "" means the trunk's own.
-    `sip_call_id` becomes the Call-ID header, so that a PBX's CDR can be joined with ours.
+    `number` is the normalized phone; the trunk turns it into a Request-URI, unless there is a `uri` to be used as it stands.
+    `caller_id` "" means the trunk's own. `sip_call_id` becomes the Call-ID header, so that a PBX's CDR can be joined with ours.
+    `beside`: the leg that this one is to be bridged with, in whose worker it must live.
     """
 
     trunk: str
     number: str
     caller_id: str
     sip_call_id: str
+    uri: str = ""
+    beside: LegId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,20 @@ class CallControl(Protocol):
         """End the leg's stream, and tell its server why. Nothing where there is none."""
         ...
 
+    def bridge(self, leg: LegId, other: LegId) -> None:
+        """Let two answered legs hear each other, both ways, until one of them ends. The other was dialed `beside` the one.
+
+        Keys that one side presses are passed on to the other. Nothing where one is over.
+        """
+        ...
+
+    def refer(self, leg: LegId, token: int, number: str, uri: str) -> None:
+        """Ask the far side of an answered leg to call `number`, or `uri` where that is not "", in our place (RFC 3515).
+
+        `Referred(token)` follows: once for a refusal or a leg that is over, else with each NOTIFY. The leg itself goes on.
+        """
+        ...
+
     def ask(self, trunk: str, ended: Callable[[str | None], None]) -> None:
         """Send the trunk an OPTIONS. `ended` is called once, later, on the event loop's thread.
 
@@ -160,6 +178,11 @@ class SoundLibrary(Protocol):
     @property
     def beep(self) -> str:
         """The file of the tone after which people speak."""
+        ...
+
+    @property
+    def ringback(self) -> str:
+        """The file of the tone of a phone that rings elsewhere: once, with the pause behind it."""
         ...
 
 
@@ -244,6 +267,10 @@ class Store(Protocol):
 
         Such a call has no timer and the cursor has passed it. A snooze, its end or its campaign's ends its review.
         """
+        ...
+
+    def open_agent_legs(self) -> list[OpenAgentLeg]:
+        """Legs to agents without an end, whether or not their attempt has one."""
         ...
 
     def due_timers(self, until: WallMs) -> Iterable[tuple[WallMs, CallId]]:

@@ -39,6 +39,7 @@ from dialer.event_loop import new_event_loop
 from dialer.log_lines import LogStyle
 from dialer.logs import configure
 from dialer.machine import (
+    agent_rules,
     engine_limits,
     intake_rules,
     log_style,
@@ -217,6 +218,7 @@ class Service:
         self._call_log = CallLog(handles.call_uuid, handles.campaign_uuid)
         engine = self._engine = Engine(
             library=library,
+            agents=agent_rules(settings),
             on_stored=self._call_log.stored,
             clock=clock,
             store=self._store,
@@ -298,7 +300,9 @@ class Service:
         parts.push_async_callback(self._pool.stop, 0)
         # Nothing is dialed before this is over: till then the far side counts these calls as ours. And before the workers
         # start, so that the ports which the answers go to are free.
-        await end_orphans(attempt.dialog for attempt in self._store.open_attempts())
+        dialogs = [attempt.dialog for attempt in self._store.open_attempts()]
+        dialogs += [leg.dialog for leg in self._store.open_agent_legs()]
+        await end_orphans(dialogs)
         await self._pool.start()
 
     # A new configuration
@@ -321,7 +325,7 @@ class Service:
         put_in_place()
         before = {profile.name: profile for profile in trunk_profiles(old)}
         renewed = {profile.name for profile in profiles if before.get(profile.name) != profile}
-        self._running().reconfigure(trunks_of(new), engine_limits(new), renewed)
+        self._running().reconfigure(trunks_of(new), engine_limits(new), agent_rules(new), renewed)
         self._loader.follow(*_for_loaders(new))
         if new.limits.requests_per_second != old.limits.requests_per_second:
             self._admission.limit = _rate_limit(new)

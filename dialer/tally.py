@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dialer.core.changes import (
+    AgentEnded,
     AttemptAnswered,
     AttemptArmed,
     AttemptDialed,
@@ -90,6 +91,8 @@ class Tally:
                     self.ring.add((change.at - times.ringing_at) / 1000)
             case AttemptEnded():
                 self._end(change)
+            case AgentEnded(sip_status=int(status)):
+                self.responses[status] += 1
 
     def _heard(self, call: CallId, at: WallMs) -> _Times:
         times = self._live.setdefault(call, _Times())

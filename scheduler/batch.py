@@ -15,6 +15,9 @@ from operator import attrgetter
 from typing import Any, Final
 
 from dialer.core.changes import (
+    AgentArmed,
+    AgentEnded,
+    AgentMoved,
     AttemptAnswered,
     AttemptArmed,
     AttemptDialed,
@@ -27,8 +30,10 @@ from dialer.core.changes import (
     CampaignMoved,
     Change,
     ContactWritten,
+    LegStage,
     RecallScheduled,
     StepTaken,
+    TransferMoved,
 )
 from dialer.core.model import CallId, CampaignId, CampaignStatus
 from scheduler.connection import sqlite3
@@ -41,6 +46,9 @@ _LIFE: Final = (
     AttemptDialed,
     AttemptRinging,
     AttemptAnswered,
+    AgentArmed,
+    AgentMoved,
+    AgentEnded,
     StepTaken,
     ContactWritten,
     AttemptWithdrawn,
@@ -93,7 +101,8 @@ class Batch:
                 self._look_who_listens()
                 if self.recording is not None:
                     self.recording.add(alike)
-                self._gather(_STEP[kind], alike)
+                if kind is not TransferMoved:  # it is told, and that is all
+                    self._gather(_STEP[kind], alike)
         self._write_gathered()
         if self._unsettled:
             raise ValueError(f"call {min(self._unsettled)}: its attempt ended without a recall, snooze or final state")
@@ -246,6 +255,38 @@ class Batch:
             "a step without an open attempt",
         )
 
+    def _agent_armed(self, changes: list[AgentArmed]) -> None:
+        self._each(
+            "INSERT INTO agent_leg (call_id, number, position, fire_at, until, agent, trunk, caller_id, sip_call_id)"
+            " SELECT call_id, number, ?, ?, ?, ?, ?, ?, ? FROM open_attempt WHERE call_id = ? AND number = ?",
+            [
+                (c.position, c.fire_at, c.until, c.agent, c.trunk, c.caller_id, c.sip_call_id, c.call, c.number)
+                for c in changes
+            ],
+            "a leg to an agent without an open attempt",
+        )
+
+    def _agent_moved(self, changes: list[AgentMoved]) -> None:
+        for stage in LegStage:
+            rows = [(c.at, c.dialog, c.call, c.number, c.position) for c in changes if c.stage is stage]
+            self._each(
+                f"UPDATE agent_leg SET {stage}_at = coalesce({stage}_at, ?), dialog = ?"  # noqa: S608 - stages are ours
+                " WHERE call_id = ? AND number = ? AND position = ? AND ended_at IS NULL",
+                rows,
+                f"{stage}_at without an open leg to an agent of the attempt",
+            )
+
+    def _agent_ended(self, changes: list[AgentEnded]) -> None:
+        self._each(
+            "UPDATE agent_leg SET ended_at = ?, disposition = ?, reason = ?, sip_status = ?, q850_cause = ?,"
+            " ended_by = ? WHERE call_id = ? AND number = ? AND position = ? AND ended_at IS NULL",
+            [
+                (c.at, c.disposition, c.reason, c.sip_status, c.q850, c.ended_by, c.call, c.number, c.position)
+                for c in changes
+            ],
+            "an end of a leg to an agent that the attempt does not have open",
+        )
+
     def _contact_written(self, changes: list[ContactWritten]) -> None:
         # A contact that was erased meanwhile stays erased.
         self._cursor.executemany(
@@ -377,6 +418,9 @@ _WRITE: Final[dict[type, Callable[[Batch, Any], None]]] = {
     AttemptRinging: Batch._ringing,
     AttemptAnswered: Batch._answered,
     AttemptWithdrawn: Batch._withdrawn,
+    AgentArmed: Batch._agent_armed,
+    AgentMoved: Batch._agent_moved,
+    AgentEnded: Batch._agent_ended,
     StepTaken: Batch._step_taken,
     ContactWritten: Batch._contact_written,
     AttemptEnded: Batch._ended,

@@ -85,6 +85,9 @@ class Contacts:
             connection.executemany("UPDATE call SET phone = '', contact = '{}' WHERE id = ?", calls)
             connection.executemany("UPDATE open_attempt SET dialog = NULL WHERE call_id = ?", calls)
             made = _recordings_of(connection, calls)
+            connection.executemany(
+                "UPDATE agent_leg SET dialog = NULL, agent = '', caller_id = '' WHERE call_id = ?", calls
+            )
             connection.executemany("DELETE FROM step WHERE call_id = ?", calls)
             connection.executemany("UPDATE intake_change SET fields = '{}' WHERE call_id = ?", calls)
             connection.execute("DELETE FROM contact WHERE id = ?", (contact,))

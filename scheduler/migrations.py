@@ -73,7 +73,13 @@ def m007_review(db: Database) -> None:
     db.executescript(files("scheduler").joinpath("review.sql").read_text(encoding="utf-8"))
 
 
-VERSION = 7
+@_migrations()
+def m008_agent_legs(db: Database) -> None:
+    """To whom calls were handed over."""
+    db.executescript(files("scheduler").joinpath("agent_legs.sql").read_text(encoding="utf-8"))
+
+
+VERSION = 8
 
 
 class DatabaseTooNew(Exception):

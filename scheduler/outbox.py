@@ -22,6 +22,7 @@ from dialer.core.changes import (
     CampaignMoved,
     Change,
     RecallScheduled,
+    TransferMoved,
 )
 from dialer.core.model import CallId, CampaignId, CampaignStatus, WallMs
 from scheduler.connection import sqlite3
@@ -111,6 +112,10 @@ class Recording:
             case AttemptDialed() | AttemptRinging() | AttemptAnswered():
                 detail = self._attempt(change.call, change.number).detail()
                 self._entries.append(_Entry(change.campaign, change.call, _STAGES[type(change)], change.at, detail))
+            case TransferMoved():
+                detail = self._attempt(change.call, change.number).detail()
+                detail["transfer"] = json.loads(change.detail)
+                self._entries.append(_Entry(change.campaign, change.call, f"call.{change.stage}", change.at, detail))
             case AttemptEnded():
                 detail = self._attempt(change.call, change.number).detail()
                 detail |= {

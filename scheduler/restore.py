@@ -219,7 +219,9 @@ def _beside(database: Path) -> list[Path]:
     return [database.with_name(f"{database.name}{suffix}") for suffix in _SIDE_FILES]
 
 
-_DIALOGS: Final = "SELECT dialog FROM open_attempt WHERE dialog IS NOT NULL"
+_DIALOGS: Final = """
+SELECT dialog FROM open_attempt WHERE dialog IS NOT NULL
+UNION ALL SELECT dialog FROM agent_leg WHERE ended_at IS NULL AND dialog IS NOT NULL"""
 _ACCEPTED: Final = "SELECT uuid, size FROM campaign WHERE status <> 'loading'"
 _LISTED: Final = "SELECT account_id, phone, added_at FROM do_not_call"
 _REVOKED: Final = "SELECT revoked_at, hash FROM token WHERE revoked_at IS NOT NULL"

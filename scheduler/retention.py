@@ -83,8 +83,8 @@ def _remove_slice(connection: sqlite3.Connection, leaving: list[_Leaving], done:
     stop = min(campaign.next_call + _SLICE, campaign.end)
     slice_ = (campaign.next_call, stop)
     connection.execute(_DELETE_TIMERS, slice_)
-    connection.execute("DELETE FROM step WHERE call_id >= ? AND call_id < ?", slice_)
-    connection.execute("DELETE FROM ended_attempt WHERE call_id >= ? AND call_id < ?", slice_)
+    for table in ("step", "agent_leg", "ended_attempt"):
+        connection.execute(f"DELETE FROM {table} WHERE call_id >= ? AND call_id < ?", slice_)  # noqa: S608 - our own names
     done.calls += connection.execute("DELETE FROM call WHERE id >= ? AND id < ?", slice_).rowcount
     campaign.next_call = stop
     if stop == campaign.end:

@@ -16,6 +16,7 @@ from dialer.core.model import (
     CampaignId,
     CampaignStatus,
     HeldCall,
+    OpenAgentLeg,
     OpenAttempt,
     WallMs,
 )
@@ -148,6 +149,11 @@ class SqliteStore:
             rows = self._connection.execute(_OPEN).fetchall()
         return [replace(OpenAttempt(*opened), withdrawn=bool(withdrawn)) for withdrawn, *opened in rows]
 
+    def open_agent_legs(self) -> list[OpenAgentLeg]:
+        """Legs to agents without an end, by call."""
+        with disk_errors():
+            return [OpenAgentLeg(*row) for row in self._connection.execute(_OPEN_AGENTS)]
+
     def due_timers(self, until: WallMs) -> Iterator[tuple[WallMs, CallId]]:
         """Take the timers with due <= `until`, earliest first. Each is given once in a process's life.
 
@@ -256,6 +262,10 @@ WHERE call.id = ? AND campaign.status <> 'loading'"""  # noqa: S608 - both parts
 _OPEN: Final = """
 SELECT withdrawn, call_id, number, due_at, coalesce(retry_at, fire_at), dialed_at, answered_at, trunk, coalesce(dialog, '')
 FROM open_attempt ORDER BY call_id"""
+_OPEN_AGENTS: Final = """
+SELECT call_id, (SELECT id FROM campaign WHERE first_call <= call_id ORDER BY first_call DESC LIMIT 1),
+       number, position, trunk, until, coalesce(dialog, '')
+FROM agent_leg INDEXED BY agent_leg_open WHERE ended_at IS NULL ORDER BY call_id, number, position"""
 # The first term is the index campaign_active again. Anchors are moved only where another attempt may count from them. All
 # that is known of an attempt under way is told by the clock as it is now, as its end will be. A recall that is under review
 # is a stretch of its own.
@@ -277,4 +287,5 @@ _CLOCK_STEP: Final = (
     UPDATE call SET next_at = next_at + :step
     WHERE id IN (SELECT call_id FROM timer UNION ALL SELECT first_call FROM review WHERE first_call = last_call)""",
     "UPDATE timer SET due_at = due_at + :step",
+    "UPDATE agent_leg SET until = until + :step WHERE ended_at IS NULL",
 )

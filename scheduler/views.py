@@ -190,7 +190,7 @@ class Views:
             "next_attempt_at": _time(next_attempt),
             "created_at": show_time(campaign["created_at"]),
             "result": _result(connection, row["id"]),
-            "attempts": [_attempt(attempt) for attempt in _rows(connection, _ATTEMPTS, (row["id"],))],
+            "attempts": _attempts(connection, row["id"]),
         }
 
 
@@ -213,7 +213,16 @@ def _next_attempt(connection: sqlite3.Connection, row: _Row) -> WallMs | None:
     return WallMs(min(times)) if times else None
 
 
-def _attempt(row: _Row) -> Record:
+def _attempts(connection: sqlite3.Connection, call: int) -> list[Record]:
+    """The call's attempts with their legs to agents, oldest first."""
+    legs: dict[int, list[Record]] = {}
+    for row in _rows(connection, _AGENT_LEGS, (call,)):
+        times = {name: _time(row[name]) for name in ("dialed_at", "ringing_at", "answered_at", "ended_at")}
+        legs.setdefault(row["number"], []).append({**{name: row[name] for name in _AGENT_LEG_SHOWN}, **times})
+    return [_attempt(row, legs.get(row["number"], [])) for row in _rows(connection, _ATTEMPTS, (call,))]
+
+
+def _attempt(row: _Row, agent_legs: list[Record]) -> Record:
     return {
         "number": row["number"],
         "due_at": show_time(row["due_at"]),
@@ -231,6 +240,7 @@ def _attempt(row: _Row) -> Record:
         "ended_by": row["ended_by"],
         **_durations(row),
         "rtp": None if row["rtp"] is None else json.loads(row["rtp"]),
+        "agent_legs": agent_legs,
     }
 
 
@@ -310,6 +320,10 @@ _OUTCOMES: Final = "SELECT disposition, calls FROM outcome WHERE campaign_id = ?
 _FIRST_TIMER: Final = "SELECT due_at FROM timer WHERE call_id >= ? AND call_id < ? ORDER BY due_at LIMIT 1"
 _RESULT: Final = """
 SELECT result FROM step WHERE call_id = ? AND result IS NOT NULL ORDER BY number DESC, position DESC LIMIT 1"""
+_AGENT_LEGS: Final = "SELECT * FROM agent_leg WHERE call_id = ? ORDER BY number, position"
+_AGENT_LEG_SHOWN: Final = (
+    *("agent", "trunk", "caller_id", "sip_call_id", "disposition", "reason", "sip_status", "q850_cause", "ended_by"),
+)
 _ATTEMPTS: Final = "SELECT * FROM attempt WHERE call_id = ? ORDER BY number"
 
 # A pending call of a cancelled campaign is finished as `cancelled` although its row was not touched when it was

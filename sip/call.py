@@ -3,17 +3,18 @@
 import functools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, ParamSpec
 
 import pjsua2 as pj
 
-from dialer.core.events import Answered, DigitPressed, EndedBy, InviteSent, LegEnded, LegEvent, Rang
+from dialer.core.events import Answered, DigitPressed, EndedBy, InviteSent, LegEnded, LegEvent, Rang, Referred
 from dialer.core.model import LegId, WallMs
 from sip.causes import carries_description, read_verdict
 from sip.dialog import DialogFacts
 from sip.invite_session import InviteSession
 from sip.offer import with_codecs
+from sip.trunk import TrunkProfile
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -56,7 +57,7 @@ class Leg(pj.Call):  # type: ignore[misc]
         sip_call_id: str,
         report: Callable[[LegEvent], None],
         note: Callable[["Leg"], None],
-        codecs: Sequence[str] = (),
+        trunk: TrunkProfile,
     ) -> None:
         super().__init__(account)
         self.account = account  # the stack refers to it: it must live as long
@@ -66,13 +67,15 @@ class Leg(pj.Call):  # type: ignore[misc]
         self.end: LegEnded | None = None
         self._report = report
         self._note = note
-        self._codecs = codecs
+        self.trunk = trunk
         self._rang = False
         self._sip_status = 0
         self._dialog = DialogFacts()
         self._rtp: dict[str, float] | None = None
         self._session: InviteSession | None = None
         self.hung_up = False
+        self._refer: int | None = None  # the token of the REFER that is under way
+        self._refer_taken = False
 
     @contained
     def onCallTsxState(self, prm: Any) -> None:  # noqa: N802, ANN401
@@ -101,8 +104,8 @@ class Leg(pj.Call):  # type: ignore[misc]
     @contained
     def onCallSdpCreated(self, prm: Any) -> None:  # noqa: N802, ANN401
         """Our offer or answer, before it is sent: a trunk may want other codecs than the rest."""
-        if self._codecs:
-            prm.sdp.wholeSdp = with_codecs(prm.sdp.wholeSdp, self._codecs)
+        if self.trunk.codecs:
+            prm.sdp.wholeSdp = with_codecs(prm.sdp.wholeSdp, self.trunk.codecs)
 
     @contained
     def onCallState(self, prm: Any) -> None:  # noqa: N802, ANN401
@@ -182,6 +185,29 @@ class Leg(pj.Call):  # type: ignore[misc]
     def onCallReplaceRequest(self, prm: Any) -> None:  # noqa: N802, ANN401
         """Nor takes them over (RFC 3891)."""
         prm.statusCode = pj.PJSIP_SC_DECLINE
+
+    def refer(self, token: int, refer_to: str) -> None:
+        """Send a REFER (RFC 3515); the far side's word on it is reported. Raises pj.Error when it cannot be sent."""
+        self.xfer(refer_to, pj.CallOpParam(True))
+        self._refer, self._refer_taken = token, False
+
+    @contained
+    def onCallTransferStatus(self, prm: Any) -> None:  # noqa: N802, ANN401
+        """What came of our REFER: its answer (a 202 comes as 100), then the status in each NOTIFY.
+
+        The last word is where the subscription ends, or a final status, whichever is first. What follows that is of no use.
+        """
+        token, status = self._refer, prm.statusCode
+        if token is None:
+            return
+        final = prm.finalNotify or status >= pj.PJSIP_SC_OK
+        first, self._refer_taken = not self._refer_taken, True
+        if first and status < pj.PJSIP_SC_MULTIPLE_CHOICES:
+            status = pj.PJSIP_SC_ACCEPTED  # final, when the far side will send no NOTIFY (RFC 4488)
+        if final:
+            self._refer = None
+        refused = first and final and status >= pj.PJSIP_SC_MULTIPLE_CHOICES
+        self._report(Referred(self.leg, wall_ms(), token, status, prm.reason, final=final, refused=refused))
 
     def audio(self) -> pj.AudioMedia | None:
         """The call's audio in the bridge, while it is up."""

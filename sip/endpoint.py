@@ -232,10 +232,12 @@ class Endpoint:
         hop = trunk.hop
         if trunk.outbound_proxy:
             config.sipConfig.proxies.append(hop.route_to(order.address, shown=True))
-        elif hop.is_name and hop.transport != "tls":
+        elif hop.transport != "tls" and (hop.is_name or trunk.domains):
             # Resolved already: the stack's own resolver would block this thread. A TLS trunk's name has to stay, because the
             # stack checks the certificate against the host of the route; its resolver asks no farther than the system's.
             config.sipConfig.proxies.append(hop.route_to(order.address))
+        elif trunk.domains:
+            config.sipConfig.proxies.append(hop.route_to(hop.host))
         four = ":" not in order.address
         for part in (config.sipConfig, config.mediaConfig):
             # With IPv6 in the build and not switched off here, 1,000 calls a second fall to 2.6.

@@ -8,6 +8,7 @@ import pjsua2 as pj
 
 from dialer.core.events import LegEvent, PlayEnded, RecordEnded
 from dialer.core.model import LegId
+from sip.bridges import Bridges
 from sip.call import Leg
 from sip.ears import Ears
 from sip.media import Jukebox
@@ -35,6 +36,7 @@ class LegMedia:
         self._tapes = Tapes(media_directory)
         self._ears = Ears()
         self._streams = StreamPorts()
+        self._bridges = Bridges()
         self._sink = sink
         self._taken: set[LegId] = set()
 
@@ -115,10 +117,12 @@ class LegMedia:
         self._tapes.media_changed(leg.leg)
         self._ears.media_changed(leg.leg)
         self._streams.media_changed(leg.leg)
+        self._bridges.media_changed(leg.leg)
 
     def leg_over(self, leg: LegId, reason: str) -> None:
         """Stop all that goes on. A recording may take a moment until its file is whole: `is_busy` says so."""
         self._taken.discard(leg)
+        self._bridges.part(leg)
         self._ears.stop(leg)
         self._streams.part(leg)
         self._tapes.stop(leg, leg_over=True)
@@ -128,8 +132,17 @@ class LegMedia:
         """Whether something is still to be told of the leg, which is over."""
         return self._tapes.is_closing(leg)
 
+    def bridge(self, one: Leg, other: Leg) -> None:
+        """Let the two hear each other, until one is over."""
+        self._bridges.join(one, other)
+
+    def pressed(self, leg: LegId, digit: str) -> None:
+        """A key was pressed on the leg. Inside a callback of the stack."""
+        self._bridges.pressed(leg, digit)
+
     def settle(self) -> None:
-        """Report what was heard and what has ended since the last time."""
+        """Report what was heard and what has ended since the last time; send keys on."""
+        self._bridges.settle()
         self._streams.settle()
         for report in (*self._tapes.settle(), *self._ears.settle()):
             self._report(report)

@@ -4,19 +4,19 @@ import logging
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import pjsua2 as pj
 
-from dialer.core.events import EndedBy, LegEnded, LegEvent, LegRefused, NoReply
+from dialer.core.events import DigitPressed, EndedBy, LegEnded, LegEvent, LegRefused, NoReply, Referred
 from dialer.core.model import LegId
 from sip.call import STUCK_AFTER_SECONDS, Leg, wall_ms
 from sip.endpoint import Account, Endpoint
 from sip.leg_media import LegMedia
-from sip.messages import Dial, MediaOrder
-from sip.trunk import UnfitForSip, asserted_identity, dialed_number, from_uri, request_user
+from sip.messages import Bridge, Dial, MediaOrder, Refer
+from sip.trunk import TrunkProfile, UnfitForSip, asserted_identity, from_uri, refer_to, request_uri
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +52,8 @@ class Legs:
     def dial(self, order: Dial) -> None:
         """Send the INVITE, or report why not."""
         try:
-            account, target, trunk = self._endpoint.account(order.trunk)
-            uri = target.uri_of(request_user(dialed_number(trunk.trunk, order.number)))
+            account, _, trunk = self._endpoint.account(order.trunk)
+            uri = request_uri(trunk.trunk, order.number, order.uri)
             parameters = _call_parameters(order.sip_call_id, from_uri(trunk.trunk, order.caller_id))
             identity = asserted_identity(trunk.trunk, order.caller_id)
         except KeyError:
@@ -62,7 +62,7 @@ class Legs:
         except UnfitForSip as fault:
             self._refuse(order.leg, str(fault), transient=False)
             return
-        if not self.accepting:
+        if not self.accepting and (order.beside is None or self._talking(order.beside) is None):
             self._refuse(order.leg, "the worker is about to leave", transient=True)
             return
         headers = {"P-Asserted-Identity": identity, "Privacy": "id" if trunk.trunk.anonymous else None}
@@ -73,7 +73,7 @@ class Legs:
                 parameters.txOption.headers.append(header)
         self.dialed += 1
         log.debug("INVITE", extra={"sip_call_id": order.sip_call_id, "trunk": order.trunk, "number": order.number})
-        leg, failure = self._place(order, account, uri, parameters, trunk.trunk.codecs)
+        leg, failure = self._place(order, account, uri, parameters, trunk.trunk)
         if failure is not None:
             # The stack may have called back with an end, too: one of the two is told.
             if leg.sent:
@@ -86,7 +86,7 @@ class Legs:
         self._unheard.append((time.monotonic() + SILENCE_SECONDS, order.leg))
 
     def _place(
-        self, order: Dial, account: Account, uri: str, parameters: pj.CallOpParam, codecs: Sequence[str]
+        self, order: Dial, account: Account, uri: str, parameters: pj.CallOpParam, trunk: TrunkProfile
     ) -> tuple[Leg, pj.Error | None]:
         """A leg whose INVITE leaves, or one that does not and why.
 
@@ -95,7 +95,7 @@ class Legs:
         """
         tries = self._endpoint.rtp_ports // STACK_TRIES_PORTS + 2
         while True:
-            leg = Leg(account, order.leg, order.sip_call_id, self._report, self._noted.append, codecs)
+            leg = Leg(account, order.leg, order.sip_call_id, self._reported, self._noted.append, trunk)
             tries -= 1
             try:
                 leg.makeCall(uri, parameters)
@@ -105,6 +105,12 @@ class Legs:
                 leg.let_go()
             else:
                 return leg, None
+
+    def _reported(self, event: LegEvent) -> None:
+        """A leg's own report, inside a callback."""
+        if isinstance(event, DigitPressed):
+            self._media.pressed(event.leg, event.digit)
+        self._report(event)
 
     def _refuse(self, leg: LegId, reason: str, *, transient: bool) -> None:
         self._report(LegRefused(leg, wall_ms(), reason, transient))
@@ -128,9 +134,31 @@ class Legs:
         found = self._legs.get(leg)
         return None if found is None or found.hung_up or found.end is not None else found
 
-    def direct(self, order: MediaOrder, line: socket.socket | None = None) -> None:
-        """Play to a leg, record it, listen to it, join it with the stream at the other end of the line."""
-        self._media.obey(order, self._talking(order.leg), line)
+    def direct(self, order: MediaOrder | Bridge | Refer, line: socket.socket | None = None) -> None:
+        """Play to a leg, record it, listen to it, join it with another or with the stream at the line's other end; REFER."""
+        match order:
+            case Bridge(leg, other):
+                one, two = self._talking(leg), self._talking(other)
+                if one is not None and two is not None:
+                    self._media.bridge(one, two)
+            case Refer():
+                self._refer(order)
+            case _:
+                self._media.obey(order, self._talking(order.leg), line)
+
+    def _refer(self, order: Refer) -> None:
+        """`Referred` follows, at once where none can be sent."""
+        found, reason = self._talking(order.leg), "the call is over"
+        if found is not None:
+            try:
+                found.refer(order.token, refer_to(found.trunk, order.number, order.uri))
+            except pj.Error as fault:
+                reason = fault.reason
+            except UnfitForSip as fault:
+                reason = str(fault)
+            else:
+                return
+        self._report(Referred(order.leg, wall_ms(), order.token, 0, reason, final=True, refused=True))
 
     def settle(self) -> None:
         """Do what callbacks only noted: report and bury ended legs, connect media, refuse strangers."""

@@ -30,6 +30,8 @@ FAULT_SECONDS: Final = 15.0
 DAY_SECONDS: Final = 86_400.0
 SWEEP_SECONDS: Final = 3_600.0
 _BEEP_HZ, _BEEP_SECONDS = 1_000, 0.3
+# The tone of most of Europe (ETSI TR 101 041-2): a second of 425 Hz, four of silence.
+_RING_HZ, _RING_SECONDS, _RING_PAUSE_SECONDS = 425, 1.0, 4.0
 
 
 class Library:
@@ -62,9 +64,10 @@ class Library:
         self._converting: dict[Path, asyncio.Task[str]] = {}
         self._faults: dict[str, tuple[float, str]] = {}
         self._sweeping: asyncio.Task[None] | None = None
-        beep = self._own / "beep.wav"
-        if not beep.exists():
-            beep.write_bytes(_beep())
+        for name, wave in (("beep", _tone(_BEEP_HZ, _BEEP_SECONDS)), ("ringback", _ringback())):
+            path = self._own / f"{name}.wav"
+            if not path.exists():
+                path.write_bytes(wave)
 
     def follow(
         self, *, command: str | None, voice: str = "", parallel: int = 1, keep_recordings_days: float = 0
@@ -91,6 +94,11 @@ class Library:
     def beep(self) -> str:
         """See SoundLibrary."""
         return f"{OWN_FOLDER}/beep.wav"
+
+    @property
+    def ringback(self) -> str:
+        """See SoundLibrary."""
+        return f"{OWN_FOLDER}/ringback.wav"
 
     def prepare(self, sounds: Iterable[Sound]) -> Unready | None:
         """See SoundLibrary."""
@@ -239,9 +247,11 @@ def _convert_file(path: Path, made: Path) -> None:
     making.replace(made)
 
 
-def _beep() -> bytes:
+def _ringback() -> bytes:
+    return _tone(_RING_HZ, _RING_SECONDS, _RING_PAUSE_SECONDS)
+
+
+def _tone(hertz: int, seconds: float, pause_seconds: float = 0.0) -> bytes:
     rate = 8_000
-    count = round(rate * _BEEP_SECONDS)
-    return write_wav(
-        array("h", (round(8_000 * math.sin(2 * math.pi * _BEEP_HZ * n / rate)) for n in range(count))), rate
-    )
+    sound = (round(8_000 * math.sin(2 * math.pi * hertz * n / rate)) for n in range(round(rate * seconds)))
+    return write_wav(array("h", [*sound, *[0] * round(rate * pause_seconds)]), rate)

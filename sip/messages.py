@@ -19,6 +19,7 @@ from dialer.core.events import (
     PlayEnded,
     Rang,
     RecordEnded,
+    Referred,
 )
 from dialer.core.model import LegId
 from dialer.log_lines import LogStyle
@@ -75,13 +76,15 @@ class DropTrunk:
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Send an INVITE for `leg` now."""
+    """Send an INVITE for `leg` now, to `number` or to `uri`. `beside`: a leg of this worker that it belongs to."""
 
     leg: LegId
     trunk: str
     number: str
     caller_id: str
     sip_call_id: str
+    uri: str = ""
+    beside: LegId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,24 @@ class PartStream:
 
 
 @dataclass(frozen=True, slots=True)
+class Bridge:
+    """Join the audio of two legs, and pass keys from each to the other, until one ends."""
+
+    leg: LegId
+    other: LegId
+
+
+@dataclass(frozen=True, slots=True)
+class Refer:
+    """Send a REFER on `leg`, to have its far side call `number` or `uri`; `Referred(token)` follows."""
+
+    leg: LegId
+    token: int
+    number: str
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """Asks for a `Pong` with the same number: a worker that is stopped or stuck does not send it."""
 
@@ -213,16 +234,17 @@ class Trace:
     call_ids: list[str]
 
 
-Command = Begin | Speak | SetTrunk | DropTrunk | Dial | HangUp | MediaOrder | Ping | Retire | Trace
+Command = Begin | Speak | SetTrunk | DropTrunk | Dial | HangUp | MediaOrder | Bridge | Refer | Ping | Retire | Trace
 Report = Pong | RegistrationChanged | TrunkFailed | Failed | WireMessage | LegEvent
 Message = Command | Report
 
 
 _KINDS: Final[tuple[type, ...]] = (
     *(Begin, Speak, SetTrunk, DropTrunk, Dial, HangUp, Ping, Retire, Trace, WireMessage),
-    *(Play, StopPlaying, Record, StopRecording, Listen, StopListening, JoinStream, PartStream),
+    *(Play, StopPlaying, Record, StopRecording, Listen, StopListening, JoinStream, PartStream, Bridge, Refer),
     *(Pong, RegistrationChanged, TrunkFailed, Failed),
-    *(InviteSent, NoReply, Rang, Answered, LegEnded, LegRefused, LegLost, PlayEnded, DigitPressed, Heard, RecordEnded),
+    *(InviteSent, NoReply, Rang, Answered, LegEnded, LegRefused, LegLost),
+    *(PlayEnded, DigitPressed, Heard, RecordEnded, Referred),
 )
 _PACKETS: Final = Packets(_KINDS)
 

@@ -20,6 +20,7 @@ from dialer.core.events import (
     PlayEnded,
     Rang,
     RecordEnded,
+    Referred,
     StreamEnd,
     StreamEnded,
     StreamOpened,
@@ -30,6 +31,7 @@ from dialer.ports import DialOrder, StreamOrder, WireMessage
 from sip.facts import BuildFacts, StackUnusable, probe
 from sip.messages import (
     Begin,
+    Bridge,
     Command,
     Dial,
     DropTrunk,
@@ -40,6 +42,7 @@ from sip.messages import (
     PartStream,
     Play,
     Record,
+    Refer,
     RegistrationChanged,
     SetTrunk,
     Speak,
@@ -298,14 +301,24 @@ class WorkerPool:
         if (reason := self._trunks.why_not(order.trunk)) is not None:
             self._refuse(leg, reason, transient=False)
             return
-        worker = self._running.most_free()
+        worker = self._running.most_free() if order.beside is None else self._worker_beside(order.beside)
         if worker is None:
-            self._refuse(leg, "no worker has a free place", transient=True)
+            beside = (
+                "no worker has a free place" if order.beside is None else "the worker of the call has no free place"
+            )
+            self._refuse(leg, beside, transient=True)
         else:
             worker.legs.add(leg)
             self._carriers[leg] = worker
-            worker.send(Dial(leg, order.trunk, order.number, order.caller_id, order.sip_call_id))
+            worker.send(
+                Dial(leg, order.trunk, order.number, order.caller_id, order.sip_call_id, order.uri, order.beside)
+            )
         self._running.grow()
+
+    def _worker_beside(self, leg: LegId) -> WorkerProcess | None:
+        """The worker that carries the leg, if it has room for another."""
+        worker = self._carriers.get(leg)
+        return worker if worker is not None and self._running.room_beside(worker) > 0 else None
 
     def _refuse(self, leg: LegId, reason: str, *, transient: bool) -> None:
         refused = LegRefused(leg, _wall_ms(), reason, transient)
@@ -371,6 +384,16 @@ class WorkerPool:
         if isinstance(event, StreamEnded):
             self._send(event.leg, PartStream(event.leg))
         self._receive(event)
+
+    def bridge(self, leg: LegId, other: LegId) -> None:
+        """See CallControl."""
+        self._send(leg, Bridge(leg, other))
+
+    def refer(self, leg: LegId, token: int, number: str, uri: str) -> None:
+        """See CallControl."""
+        if not self._send(leg, Refer(leg, token, number, uri)):
+            over = Referred(leg, _wall_ms(), token, 0, "the call is over", final=True, refused=True)
+            asyncio.get_running_loop().call_soon(lambda: self._receive(over))
 
     def _send(self, leg: LegId, order: Command) -> bool:
         """Give the order to the worker that carries the leg. Whether there is one."""

@@ -75,7 +75,11 @@ class Supervisor:
 
     def places_of(self, worker: WorkerProcess) -> int:
         """How many more legs a worker can take now."""
-        if not worker.up or worker.retiring or worker.silent:
+        return 0 if worker.retiring else self.room_beside(worker)
+
+    def room_beside(self, worker: WorkerProcess) -> int:
+        """How many more legs a worker can take beside those that it carries, also when it takes no others any more."""
+        if not worker.up or worker.silent:
             return 0
         free = worker.begin.max_legs - len(worker.legs)
         if self._facts.waits_by_epoll:

@@ -14,6 +14,7 @@ _URI: Final = re.compile(
 )
 _NUMBER: Final = re.compile(r"\+?[0-9*#]{1,32}")
 _USER: Final = re.compile(r"[A-Za-z0-9.!~*'()&=+$,_-]{1,64}")  # RFC 3261 `unreserved` and user-unreserved, no escapes
+_AGENT: Final = re.compile(r"sip:([A-Za-z0-9._+*-]{1,64})@([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 _TRANSPORTS: Final = ("udp", "tcp", "tls")
 
 
@@ -34,7 +35,8 @@ class TrunkProfile:
     (RFC 3325), as it also does with `assert_identity`. `anonymous` hides it from the callee (RFC 3323): From says nothing, and
     P-Asserted-Identity tells the trunk. `register` keeps a registration with the host. `outbound_proxy` "" or a URI like `uri`
     that all requests go to. `codecs` in order of preference; none: those of this machine. `ca_file` "" is the system's list.
-    `srtp` is off, optional or mandatory.
+    `srtp` is off, optional or mandatory. `domains` are further hosts that URIs may name, in lower case: they are reached over
+    this trunk.
     """
 
     name: str
@@ -54,6 +56,7 @@ class TrunkProfile:
     ca_file: str = ""
     verify: bool = True
     srtp: str = "off"
+    domains: list[str] = field(default_factory=list)
 
     @property
     def target(self) -> "Target":
@@ -64,6 +67,12 @@ class TrunkProfile:
     def hop(self) -> "Target":
         """Where requests go first: the outbound proxy, or the trunk itself. Raises UnfitForSip."""
         return Target.parse(self.outbound_proxy or self.uri)
+
+    @property
+    def own_domains(self) -> frozenset[str]:
+        """Its host as a URI may name it, with and without the port, in lower case."""
+        host = _bracketed(self.target.host).lower()
+        return frozenset({host, f"{host}:{self.target.port}"})
 
     def tls_context(self) -> ssl.SSLContext:
         """How this process checks the trunk's certificate. Raises OSError (ssl.SSLError is one) for a file that is no list."""
@@ -141,6 +150,40 @@ def dialed_number(trunk: TrunkProfile, number: str) -> str:
     if not trunk.strip_digits and not trunk.prefix and trunk.send_plus:
         return number
     return trunk.prefix + digits[trunk.strip_digits :]
+
+
+def request_uri(trunk: TrunkProfile, number: str, uri: str = "") -> str:
+    """The Request-URI of a call over this trunk: to `number`, or to the agent's `uri` where that is not "".
+
+    Raises UnfitForSip for what is neither, and for a URI that the trunk does not lead to.
+    """
+    user, domain = _whom(trunk, number, uri)
+    return trunk.target.uri_of(user) if domain is None else f"sip:{user}@{domain}"
+
+
+def refer_to(trunk: TrunkProfile, number: str, uri: str) -> str:
+    """The Refer-To of a REFER on a leg of this trunk, for the same as `request_uri`. Its way there is the far side's own.
+
+    >>> refer_to(TrunkProfile("t", "sip:10.0.0.5:5070;transport=tcp"), "1001", "")
+    '<sip:1001@10.0.0.5:5070>'
+    """
+    user, domain = _whom(trunk, number, uri)
+    return f"<sip:{user}@{trunk.target.host_port if domain is None else domain}>"
+
+
+def _whom(trunk: TrunkProfile, number: str, uri: str) -> tuple[str, str | None]:
+    """The user and the domain that are called; None: the trunk's own."""
+    if not uri:
+        return request_user(dialed_number(trunk, number)), None
+    found = _AGENT.fullmatch(uri)
+    if found is None:
+        raise UnfitForSip(f"{uri!r} is not the URI of an agent, such as sip:sales@pbx.example")
+    domain = (found[2] + (found[3] or "")).lower()
+    if domain in trunk.own_domains:
+        return found[1], None
+    if domain in trunk.domains:
+        return found[1], domain
+    raise UnfitForSip(f"trunk {trunk.name} does not lead to {domain}")
 
 
 def request_user(number: str) -> str:

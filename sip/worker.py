@@ -26,6 +26,7 @@ from sip.facts import BuildFacts
 from sip.legs import Legs
 from sip.messages import (
     Begin,
+    Bridge,
     Command,
     Dial,
     DropTrunk,
@@ -34,6 +35,7 @@ from sip.messages import (
     MediaOrder,
     Ping,
     Pong,
+    Refer,
     Report,
     Retire,
     SetTrunk,
@@ -142,7 +144,7 @@ class Worker:
                 self._endpoint.trace(call_ids, self._report)
             case Retire(hang_up):
                 self._leave(hang_up=hang_up)
-            case _ if isinstance(command, MediaOrder):
+            case _ if isinstance(command, MediaOrder | Bridge | Refer):
                 self._legs.direct(command, line)
 
     def _leave(self, *, hang_up: bool) -> None:

@@ -1,12 +1,18 @@
-"""What a playbook's interpreter answers with: effects on the wire, and what only the engine's floor carries out."""
+"""What a playbook's interpreter answers with: effects on the wire, and what only the engine's floor carries out.
+
+And what that floor tells it: that a time has come, and how it goes with an agent who is called.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dialer.core.agents import Agent
+from dialer.core.changes import TransferStage
 from dialer.core.disposition import Why
 from dialer.core.effects import Effect
-from dialer.core.model import WallMs
+from dialer.core.events import EndedBy, TalkEvent
+from dialer.core.model import Disposition, LegId, WallMs
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,4 +53,59 @@ class Finish:
     why: Why = Why.STEPS_ENDED
 
 
-Act = Effect | Alarm | Note | WriteFields | Finish
+@dataclass(frozen=True, slots=True)
+class CallAgent:
+    """Dial the agent on a leg of our own, by the pacing of its trunks, for `seconds` at most; one at a time.
+
+    `caller_id` is what the agent sees: "callee" is the callee's own number, None what calls on that trunk show.
+    """
+
+    agent: Agent
+    caller_id: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRang:
+    """The agent's phone rings."""
+
+    at: WallMs
+
+
+@dataclass(frozen=True, slots=True)
+class AgentAnswered:
+    """The agent is there, on the leg `leg`."""
+
+    at: WallMs
+    leg: LegId
+
+
+@dataclass(frozen=True, slots=True)
+class AgentGone:
+    """The agent cannot be had, or has left. `by` is who ended it; of the leg itself nothing more is told."""
+
+    at: WallMs
+    disposition: Disposition
+    reason: str
+    by: EndedBy
+    sip_status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LegOver:
+    """The callee's leg is over. `by_us`: we ended it, by a limit, an order or the steps' end."""
+
+    by_us: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TransferTold:
+    """A transfer has come so far (`stage`), which programs that follow the call want to know."""
+
+    stage: TransferStage
+    detail: Mapping[str, Any]
+
+
+AgentNews = AgentRang | AgentAnswered | AgentGone
+ScriptEvent = TalkEvent | TimeUp | LegOver | AgentNews
+Act = Effect | Alarm | Note | WriteFields | CallAgent | TransferTold | Finish

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from dialer.core.acts import Alarm, TimeUp
+from dialer.core.acts import Alarm, ScriptEvent, TimeUp
 from dialer.core.amd import Amd, Answerer, BeepWatch, Decision, Detector, Ready
 from dialer.core.disposition import Why
 from dialer.core.effects import Listen, StopListening
-from dialer.core.events import Heard, TalkEvent
+from dialer.core.events import Heard
 from dialer.core.stage import Over, Said, Stage
 from dialer.core.step_kinds import END
 
@@ -27,7 +27,7 @@ class AmdRun:
         """Listen, with an eye on the clock."""
         return [Listen(self._stage.leg), self._alarm(self._rules.max_decision_ms / 1000)]
 
-    def feed(self, event: TalkEvent | TimeUp) -> Said:
+    def feed(self, event: ScriptEvent) -> Said:
         """What is heard, or that nothing was."""
         match event:
             case Heard(levels_db=levels, tones_hz=tones):

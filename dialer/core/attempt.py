@@ -23,6 +23,8 @@ WAITING   a trunk refused without reaching the callee; no leg, no channel; the t
           says that the number does not exist, and is doubted: what its other calls come to moves it.
 ENDED     final. Late news of its legs is ignored.
 
+The leg to an agent (`dialer.core.agent_legs`) goes by the same table, and begins WAITING: for a channel.
+
 Each (state, event) pair has one of three answers: it moves; it is late and ignored, listed by name; it is illegal, raises
 `IllegalTransition` and changes nothing.
 """

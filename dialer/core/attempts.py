@@ -3,17 +3,18 @@
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import count
 
-from dialer.core.acts import TimeUp
+from dialer.core.acts import ScriptEvent, TimeUp
+from dialer.core.agent_legs import AgentLeg, AgentLegs
+from dialer.core.agents import NO_AGENT_RULES, AgentRules
 from dialer.core.attempt import Event, State
 from dialer.core.breaker import TrunkState
-from dialer.core.changes import AttemptAnswered, AttemptDialed, AttemptRetried, AttemptRinging, Change
-from dialer.core.channels import Channels
+from dialer.core.changes import AttemptAnswered, AttemptDialed, AttemptRetried, AttemptRinging
+from dialer.core.channels import Channels, Outgoing
 from dialer.core.disposition import Verdict, Why, classify
 from dialer.core.doubts import LOOK_AGAIN_SECONDS, Doubt
-from dialer.core.effects import Dial, Effect, HangUp, TrunkMoved
+from dialer.core.effects import Dial, HangUp, TrunkMoved
 from dialer.core.events import (
     Answered,
     InviteSent,
@@ -24,9 +25,8 @@ from dialer.core.events import (
     NoReply,
     Rang,
     RecordEnded,
-    TalkEvent,
 )
-from dialer.core.live import NO_PLACE_RETRY_SECONDS, LiveAttempt, Timer
+from dialer.core.live import NO_PLACE_RETRY_SECONDS, LiveAttempt, Timer, Told
 from dialer.core.model import CallId, CampaignId, CampaignStatus, Disposition, LegId, Mono, Now
 from dialer.core.pacing import Pacing
 from dialer.core.talk import Hands, Talk
@@ -37,31 +37,32 @@ TIMERS_KEPT = 1000
 _WITHOUT_LEG = {Why.CANCELLED: Disposition.CANCELLED, Why.CLOSED: Disposition.TRUNK_FAILURE}
 
 
-@dataclass(slots=True)
-class Told:
-    """What the core has told and the engine has not yet taken: changes for the disk, effects for the wire, in order."""
-
-    changes: list[Change] = field(default_factory=list)
-    effects: list[Effect] = field(default_factory=list)
-
-
 class Attempts:
     """Owns every `LiveAttempt`, one for a call and one for a number at most.
 
-    `closed` is called once for each, when it has ended: with the verdict, and the leg's end if there was one.
+    `closed` is called once for each, when it has ended: with the verdict, and the leg's end if there was one. `agent_rules` are
+    those for transfers; their legs are in `agents`.
     """
 
     def __init__(
-        self, pacing: Pacing, told: Told, closed: Callable[[LiveAttempt, Verdict, LegEnded | None, Now], None]
+        self,
+        pacing: Pacing,
+        told: Told,
+        closed: Callable[[LiveAttempt, Verdict, LegEnded | None, Now], None],
+        agent_rules: AgentRules = NO_AGENT_RULES,
     ) -> None:
         self._pacing = pacing
         self._told = told
         self._closed = closed
         self._live: dict[CallId, LiveAttempt] = {}
         self._numbers: set[str] = set()
+        self.agent_rules = agent_rules
         self._channels = Channels(pacing, self.trunk_learned)
+        self.agents = AgentLegs(
+            pacing, self._channels, told, alarm=self._set, tell=self._talk_on, learned=self.trunk_learned
+        )
         self._talks: dict[LegId, Talk] = {}
-        self._timers: list[tuple[Mono, int, Timer, LiveAttempt, int]] = []
+        self._timers: list[tuple[Mono, int, Timer, Outgoing, int]] = []
         self._timer_ids = count()
         self._retries: dict[str, deque[LiveAttempt]] = {}
         self._doubts: dict[CallId, Doubt] = {}
@@ -91,7 +92,7 @@ class Attempts:
     @property
     def unstored(self) -> bool:
         """True while an armed attempt waits for the disk."""
-        return bool(self._unstored)
+        return bool(self._unstored) or self.agents.unstored
 
     def begin(self, attempt: LiveAttempt) -> None:
         """An attempt was armed: its INVITE leaves at `fire_at`, once `stored` was said."""
@@ -119,14 +120,15 @@ class Attempts:
             if attempt.state is State.ARMED:
                 self._set(attempt.fire_at, Timer.FIRE, attempt, attempt.invites)
         self._unstored.clear()
+        self.agents.stored()
 
     def next_timer(self) -> Mono | None:
         """When `poll` has something to do."""
         return self._timers[0][0] if self._timers else None
 
     def next_retry(self, now: Now) -> Mono | None:
-        """When a technical retry may leave; None: none waits, or for a channel."""
-        times = []
+        """When a technical retry or a leg to an agent may leave; None: none waits, or for a channel."""
+        times = [at] if (at := self.agents.next_dial(now)) is not None else []
         for trunk, waiting in self._retries.items():
             admission = self._pacing.next_dial_time((trunk,), now.mono) if waiting else None
             if admission is not None:
@@ -139,27 +141,35 @@ class Attempts:
             self._timers = [t for t in self._timers if t[3].state is not State.ENDED]
             heapq.heapify(self._timers)
         while self._timers and self._timers[0][0] <= now.mono:
-            at, _, timer, attempt, key = heapq.heappop(self._timers)
-            if timer is Timer.FIRE and attempt.state is State.ARMED and key == attempt.invites:
-                self._fire(attempt, at, now)
-            elif timer is Timer.RETRY and attempt.state is State.WAITING and key == attempt.invites:
-                self._queue_retry(attempt)
-            elif timer is Timer.UNHEARD:
-                self.on_leg(LegLost(LegId(key), now.wall, "the process died"), now)
-            elif timer is Timer.DOUBT and attempt.id in self._doubts and key == attempt.invites:
-                self._settle(self._doubts[attempt.id], now)
-                if attempt.id in self._doubts:
-                    self._set(Mono(now.mono + LOOK_AGAIN_SECONDS), Timer.DOUBT, attempt, key)
-            elif timer is Timer.RING and attempt.state in {State.DIALING, State.RINGING} and key == attempt.leg:
-                self.end(attempt, Event.RING_TIMEOUT, Why.RING_TIMEOUT, now)
-            elif timer is Timer.TALK and attempt.state is State.ANSWERED:
-                self.end(attempt, Event.TALK_TIMEOUT, Why.MAX_CALL, now)
-            elif timer is Timer.WAIT and attempt.state is State.ANSWERED:
-                self._talk_on(attempt, TimeUp(key), now)
+            at, _, timer, out, key = heapq.heappop(self._timers)
+            if isinstance(out, AgentLeg):
+                self.agents.time_came(timer, out, key, at, now)
+            elif isinstance(out, LiveAttempt):
+                self._time_came(timer, out, key, at, now)
+
+    def _time_came(self, timer: Timer, attempt: LiveAttempt, key: int, at: Mono, now: Now) -> None:
+        if timer is Timer.FIRE and attempt.state is State.ARMED and key == attempt.invites:
+            self._fire(attempt, at, now)
+        elif timer is Timer.RETRY and attempt.state is State.WAITING and key == attempt.invites:
+            self._queue_retry(attempt)
+        elif timer is Timer.UNHEARD:
+            self.on_leg(LegLost(LegId(key), now.wall, "the process died"), now)
+        elif timer is Timer.DOUBT and attempt.id in self._doubts and key == attempt.invites:
+            self._settle(self._doubts[attempt.id], now)
+            if attempt.id in self._doubts:
+                self._set(Mono(now.mono + LOOK_AGAIN_SECONDS), Timer.DOUBT, attempt, key)
+        elif timer is Timer.RING and attempt.state in {State.DIALING, State.RINGING} and key == attempt.leg:
+            self.end(attempt, Event.RING_TIMEOUT, Why.RING_TIMEOUT, now)
+        elif timer is Timer.TALK and attempt.state is State.ANSWERED:
+            self.end(attempt, Event.TALK_TIMEOUT, Why.MAX_CALL, now)
+        elif timer is Timer.WAIT and attempt.state is State.ANSWERED:
+            self._talk_on(attempt, TimeUp(key), now)
 
     def on_leg(self, event: LegEvent, now: Now) -> None:  # noqa: C901, PLR0912  one arm of the match an event
         """Something happened to a leg. News of legs that are over is ignored."""
         attempt = self._channels.of(event.leg)
+        if isinstance(attempt, AgentLeg):
+            self.agents.on_leg(attempt, event, now)
         if not isinstance(attempt, LiveAttempt):
             return
         ids = attempt.id, attempt.lane.campaign.id, attempt.number
@@ -182,7 +192,7 @@ class Attempts:
                     self._told.changes.append(AttemptAnswered(*ids, event.at, event.dialog))
                     playbook = attempt.lane.campaign.playbook
                     self._set(Mono(now.mono + playbook.max_call_seconds), Timer.TALK, attempt, event.leg)
-                    talk = self._talks[event.leg] = Talk(attempt, event.leg)
+                    talk = self._talks[event.leg] = Talk(attempt, event.leg, self.agent_rules)
                     self._end_talk(attempt, talk.begin(event.at, self._hands(attempt, now)), now)
             case LegEnded():
                 self._ended(attempt, event, now)
@@ -208,9 +218,11 @@ class Attempts:
         attempt.asked = why
         if attempt.leg is not None:
             self._told.effects.append(HangUp(attempt.leg))
+        self.agents.let_go(attempt, now)
 
     def arm_retries(self, now: Now, until: Mono) -> None:
-        """Arm the technical retries that may leave at or before `until`."""
+        """Arm the legs to agents and the technical retries that may leave at or before `until`."""
+        self.agents.arm(now, until)
         for trunk, waiting in self._retries.items():
             for _ in range(len(waiting)):
                 admission = self._pacing.next_dial_time((trunk,), now.mono)
@@ -292,8 +304,8 @@ class Attempts:
         for attempt in self._parked.pop(campaign, []):
             self._queue_retry(attempt)
 
-    def _set(self, at: Mono, timer: Timer, attempt: LiveAttempt, key: int) -> None:
-        heapq.heappush(self._timers, (at, next(self._timer_ids), timer, attempt, key))
+    def _set(self, at: Mono, timer: Timer, out: Outgoing, key: int) -> None:
+        heapq.heappush(self._timers, (at, next(self._timer_ids), timer, out, key))
 
     def _fire(self, attempt: LiveAttempt, at: Mono, now: Now) -> None:
         phone = attempt.call.phone
@@ -319,9 +331,9 @@ class Attempts:
         def alarm(token: int, seconds: float) -> None:
             self._set(Mono(now.mono + seconds), Timer.WAIT, attempt, token)
 
-        return Hands(self._told.changes, self._told.effects, alarm)
+        return Hands(self._told, alarm, lambda order: self.agents.call(attempt, order, now))
 
-    def _talk_on(self, attempt: LiveAttempt, event: TalkEvent | TimeUp, now: Now) -> None:
+    def _talk_on(self, attempt: LiveAttempt, event: ScriptEvent, now: Now) -> None:
         """Something happened on an answered call. Once it is being ended, only what was recorded still matters."""
         talk = None if attempt.leg is None else self._talks.get(attempt.leg)
         if talk is None or not (attempt.state is State.ANSWERED or isinstance(event, RecordEnded)):
@@ -338,6 +350,7 @@ class Attempts:
         if talk is not None:
             talk.leg_over(now.wall, self._hands(attempt, now))
         self._channels.over(attempt)
+        self.agents.let_go(attempt, now)
 
     def _ended(self, attempt: LiveAttempt, event: LegEnded, now: Now) -> None:
         trunk = attempt.trunk

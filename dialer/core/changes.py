@@ -4,9 +4,16 @@ A batch of changes is one transaction. The store keeps the campaign's counts in 
 scheduled + live + finished = accepted holds in every state that a crash can leave behind.
 """
 
+import json
 from dataclasses import dataclass
+from enum import StrEnum
 
 from dialer.core.model import CallId, CampaignId, CampaignStatus, Disposition, WallMs
+
+
+def json_text(value: object) -> str:
+    """JSON as it is stored: compact, UTF-8."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +119,82 @@ class ContactWritten:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentArmed:
+    """A leg to an agent begins, for an answered attempt; its INVITE leaves at `fire_at`, not before this is on disk.
+
+    `position` counts the attempt's agent legs from 1. `agent` is the number or URI. It is given up at `until` at the latest.
+    """
+
+    call: CallId
+    campaign: CampaignId
+    number: int
+    position: int
+    fire_at: WallMs
+    until: WallMs
+    agent: str
+    trunk: str
+    caller_id: str
+    sip_call_id: str
+
+
+class LegStage(StrEnum):
+    """How far a leg has come."""
+
+    DIALED = "dialed"
+    RINGING = "ringing"
+    ANSWERED = "answered"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentMoved:
+    """An agent's leg has come so far. `dialog` is what a later process would need to end it."""
+
+    call: CallId
+    campaign: CampaignId
+    number: int
+    position: int
+    stage: LegStage
+    at: WallMs
+    dialog: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEnded:
+    """An agent's leg is over; that may be after its attempt. The fields are those of `AttemptEnded`."""
+
+    call: CallId
+    campaign: CampaignId
+    number: int
+    position: int
+    at: WallMs
+    disposition: Disposition
+    reason: str
+    sip_status: int | None
+    q850: int | None
+    ended_by: str
+
+
+class TransferStage(StrEnum):
+    """How far a transfer has come: somebody calls the agent, the callee has the agent, or will not."""
+
+    TRANSFERRING = "transferring"
+    TRANSFERRED = "transferred"
+    FAILED = "transfer_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class TransferMoved:
+    """What programs are told of a transfer: `detail` is a JSON object. Nothing else is stored of it."""
+
+    call: CallId
+    campaign: CampaignId
+    number: int
+    at: WallMs
+    stage: TransferStage
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptEnded:
     """The attempt is over. `sip_status` and `q850` None where the far side sent none; `ended_by` far, us or stack."""
 
@@ -185,6 +268,10 @@ Change = (
     | AttemptWithdrawn
     | StepTaken
     | ContactWritten
+    | AgentArmed
+    | AgentMoved
+    | AgentEnded
+    | TransferMoved
     | AttemptEnded
     | RecallScheduled
     | CallSnoozed

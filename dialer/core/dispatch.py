@@ -10,8 +10,9 @@ import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
+from dialer.core.agents import NO_AGENT_RULES, AgentRules
 from dialer.core.attempt import Event, State
-from dialer.core.attempts import Attempts, Told
+from dialer.core.attempts import Attempts
 from dialer.core.changes import (
     AttemptArmed,
     AttemptEnded,
@@ -28,7 +29,7 @@ from dialer.core.events import EndedBy, LegEnded, LegEvent
 from dialer.core.explain import Hold, explain
 from dialer.core.gate import Later, Never
 from dialer.core.lanes import Lane, Lanes, Pick, Route
-from dialer.core.live import LiveAttempt
+from dialer.core.live import LiveAttempt, Told
 from dialer.core.model import (
     CallId,
     CallRecord,
@@ -39,6 +40,7 @@ from dialer.core.model import (
     HeldCall,
     Mono,
     Now,
+    OpenAgentLeg,
     OpenAttempt,
     Trunk,
     WallMs,
@@ -73,14 +75,16 @@ class Limits:
 class Dispatch:
     """Owns every campaign with work and, in `Attempts`, every attempt under way."""
 
-    def __init__(self, trunks: Iterable[Trunk], limits: Limits, now: Now) -> None:
+    def __init__(
+        self, trunks: Iterable[Trunk], limits: Limits, now: Now, agent_rules: AgentRules = NO_AGENT_RULES
+    ) -> None:
         self._limits = limits
         self._pacing = Pacing(trunks, limits.max_concurrent_calls)
         self._pacing.hold_until(Mono(now.mono + limits.hold_seconds))
         self._lanes = Lanes()
         self._quotas: dict[tuple[str, int], Quota] = {}
         self._told = Told()
-        self._attempts = Attempts(self._pacing, self._told, self._closed)
+        self._attempts = Attempts(self._pacing, self._told, self._closed, agent_rules)
 
     # What the engine asks and takes
 
@@ -93,6 +97,11 @@ class Dispatch:
     def live(self) -> int:
         """Attempts under way."""
         return len(self._attempts)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no attempt is under way, nor the last of a leg to an agent."""
+        return not self.live and not self._pacing.taken
 
     @property
     def talking(self) -> int:
@@ -156,8 +165,17 @@ class Dispatch:
         self._give_quotas(lane)
         self._lanes.add(lane, now)
 
-    def reconfigure(self, trunks: Iterable[Trunk], limits: Limits, now: Now, renewed: Collection[str] = ()) -> None:
-        """From now on these trunks and limits (`hold_seconds` is the start's, and means nothing here).
+    def reconfigure(
+        self,
+        trunks: Iterable[Trunk],
+        limits: Limits,
+        now: Now,
+        renewed: Collection[str] = (),
+        agent_rules: AgentRules | None = None,
+    ) -> None:
+        """From now on these trunks, limits (`hold_seconds` is the start's, and means nothing here) and rules for transfers.
+
+        `agent_rules` None: they stay as they are.
 
         Attempts under way go on as they began, on a trunk that is left out too; they count against the new limits. Campaigns
         find their trunks anew. Recalls that are scheduled stay so. For `renewed` see `Pacing.reconfigure`.
@@ -170,6 +188,8 @@ class Dispatch:
             self._give_quotas(lane)
             self._lanes.reroute(lane, self._route_of(lane.campaign), now)
         self._lanes.released(now)
+        if agent_rules is not None:
+            self._attempts.agent_rules = agent_rules
         self._attempts.reconfigured(now)
 
     def _route_of(self, campaign: Campaign) -> Route:
@@ -287,6 +307,10 @@ class Dispatch:
         attempt.advance(Event.LEG_LOST)
         self._closed(attempt, Verdict(Disposition.INTERRUPTED, over or "the process died"), None, now)
 
+    def recover_agent(self, opened: OpenAgentLeg, now: Now) -> None:
+        """A leg to an agent was up when the process before this one died: see `AgentLegs.recover`."""
+        self._attempts.agents.recover(opened, now)
+
     def clock_stepped(self, now: Now, step_ms: int = 0) -> None:
         """The two clocks' relation has changed: due times are looked at anew.
 
@@ -310,7 +334,7 @@ class Dispatch:
     def pick(self, now: Now) -> Pick | None:
         """The next call whose attempt should be recorded now; give its record to `arm`. None: nothing can leave soon.
 
-        Technical retries that may go are armed on the way.
+        Legs to agents and technical retries that may go are armed on the way.
         """
         until = Mono(now.mono + ARM_AHEAD_SECONDS)
         self._attempts.arm_retries(now, until)
@@ -375,6 +399,7 @@ class Dispatch:
         """The server is stopping: attempts that were not answered end, answered ones go on. To be repeated till the end."""
         for attempt in self._attempts:
             self._attempts.end(attempt, Event.DRAIN, Why.DRAIN, now)
+        self._attempts.agents.drain(now)
 
     def hang_up_all(self, now: Now) -> None:
         """Drain time is over: BYE to every call that is still answered."""

@@ -20,6 +20,7 @@ class Why(StrEnum):
     STEPS_ENDED = "the steps ended"
     MAX_CALL = "max_call_seconds reached"
     MACHINE = "a machine answered"
+    PAIR = "the callee's leg ended"
     CLOSED = "the calling hours ended before the technical retry"
 
 
@@ -114,8 +115,8 @@ def _ended_by_us(seen: Evidence, asked: Why, overrides: Mapping[int, Disposition
             # The refusal crossed our CANCEL: it is the far side's own word.
             return _refused_by_far(seen, overrides)
         return Verdict(Disposition.NO_ANSWER, "ring timeout")
-    if asked is Why.CANCELLED:
-        return Verdict(Disposition.CANCELLED, "cancelled")
+    if asked in {Why.CANCELLED, Why.PAIR}:
+        return Verdict(Disposition.CANCELLED, asked.value)
     return Verdict(Disposition.INTERRUPTED, asked.value)
 
 

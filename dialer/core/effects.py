@@ -8,13 +8,18 @@ from dialer.core.model import LegId
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Send the INVITE of a new leg now."""
+    """Send the INVITE of a new leg now: to `number`, or to `uri` as it stands where that is not "".
+
+    `beside`: the leg that it is to be joined with (None: with none), so that both must be in one worker.
+    """
 
     leg: LegId
     trunk: str
     number: str
     caller_id: str
     sip_call_id: str
+    uri: str = ""
+    beside: LegId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,32 @@ class Beep:
 
     leg: LegId
     token: int
+
+
+@dataclass(frozen=True, slots=True)
+class RingBack:
+    """Play the tone of a phone that rings elsewhere, once; its end is reported with `token`."""
+
+    leg: LegId
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """Let the two legs hear each other, from now until one of them ends."""
+
+    leg: LegId
+    other: LegId
+
+
+@dataclass(frozen=True, slots=True)
+class Refer:
+    """Ask the leg's far side to call `number` itself, or `uri` where that is not "" (REFER); its word comes with `token`."""
+
+    leg: LegId
+    token: int
+    number: str
+    uri: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +172,7 @@ Effect = (
     | PlayAudio
     | Speak
     | Beep
+    | RingBack
     | StopAudio
     | StartRecording
     | StopRecording
@@ -149,6 +181,8 @@ Effect = (
     | StartStream
     | StreamKey
     | StopStream
+    | Bridge
+    | Refer
     | AskTrunk
     | TrunkMoved
 )

@@ -187,5 +187,22 @@ class StreamEnded:
     leg_over: bool = False
 
 
-TalkEvent = PlayEnded | DigitPressed | Heard | RecordEnded | StreamOpened | StreamEnded
+@dataclass(frozen=True, slots=True)
+class Referred:
+    """The far side's word on the REFER that was sent under `token`, in SIP's own statuses (RFC 3515).
+
+    202 first, when it was taken; then how the call to the agent goes, as NOTIFYs tell. `final`: no other follows (a final 202
+    says that there will be no NOTIFY). `refused`: it will not call the agent; the status is of the REFER itself.
+    """
+
+    leg: LegId
+    at: WallMs
+    token: int
+    sip_status: int
+    reason: str = ""
+    final: bool = False
+    refused: bool = False
+
+
+TalkEvent = PlayEnded | DigitPressed | Heard | RecordEnded | StreamOpened | StreamEnded | Referred
 LegEvent = InviteSent | NoReply | Rang | Answered | LegEnded | LegRefused | LegLost | TalkEvent

@@ -1,11 +1,13 @@
-"""An attempt under way: what is known of it until it ends."""
+"""An attempt under way: what is known of it until it ends, and what the core has to tell of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from dialer.core.changes import Change
 from dialer.core.channels import Outgoing
 from dialer.core.disposition import Verdict
+from dialer.core.effects import Effect
 from dialer.core.lanes import Lane
 from dialer.core.model import CallId, CallRecord, WallMs
 
@@ -29,10 +31,19 @@ class Timer(StrEnum):
     DOUBT = "doubt"
 
 
+@dataclass(slots=True)
+class Told:
+    """What the core has told and the engine has not yet taken: changes for the disk, effects for the wire, in order."""
+
+    changes: list[Change] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+
+
 @dataclass(slots=True, eq=False)
 class LiveAttempt(Outgoing):
     """Mutable, owned by `Attempts`. `rounds` technical retries were spent; `retry_after_s` is the longest wait that a trunk has
     asked for in this round. `anchor` is what recalls count from, `caller_id` what the callee sees of the latest INVITE.
+    `agent_legs` were begun for its transfers.
     """
 
     call: CallRecord
@@ -45,6 +56,7 @@ class LiveAttempt(Outgoing):
     retry_after_s: float = 0.0
     dialed: bool = False
     may_recall: bool = True
+    agent_legs: int = 0
 
     @property
     def id(self) -> CallId:

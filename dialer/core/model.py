@@ -167,3 +167,19 @@ class OpenAttempt:
     trunk: str
     dialog: str = ""
     withdrawn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAgentLeg:
+    """A leg to an agent that was found without an end when the store was opened; as `OpenAttempt`.
+
+    It would have been given up at `until` at the latest.
+    """
+
+    call: CallId
+    campaign: CampaignId
+    number: int
+    position: int
+    trunk: str
+    until: WallMs
+    dialog: str = ""

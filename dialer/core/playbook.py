@@ -8,12 +8,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints
 
+from dialer.core.agents import AgentRules
 from dialer.core.amd import Amd
 from dialer.core.hours import CallingHours
-from dialer.core.step_kinds import END, Branch, Closed, Gather, Goto, Play, Say, Step, Stream
+from dialer.core.step_kinds import (
+    BRIDGE_ONLY,
+    END,
+    Branch,
+    CallerId,
+    Closed,
+    Gather,
+    Goto,
+    Play,
+    Say,
+    Step,
+    Stream,
+    Transfer,
+    TrunkNames,
+)
 from dialer.core.targets import ForbiddenTarget, stream_reach
+from dialer.core.templates import fields_of, fill
 
 RecallDisposition = Literal["busy", "no_answer", "declined", "unreachable", "machine"]
 RECALL_ON_DEFAULT: tuple[RecallDisposition, ...] = ("busy", "no_answer", "declined", "unreachable")
@@ -28,29 +44,14 @@ class Playbook(Closed):
         # U+0085 is white space in Unicode, and to those who strip, but not in the regular expressions of JSON Schema.
         Field(json_schema_extra={"pattern": r"[^\s\u0085]"}),
     ]
-    trunks: Annotated[
-        list[Annotated[str, Field(json_schema_extra={"format": "trunk"})]],
-        Field(
-            min_length=1,
-            max_length=16,
-            description="Names of the server's trunks, in order of preference.",
-            json_schema_extra={"uniqueItems": True},
-        ),
-    ]
-    caller_id: Annotated[str, StringConstraints(pattern=r"^\+?[0-9*#]{1,20}$")] | None = None
+    trunks: TrunkNames
+    caller_id: CallerId | None = None
     ring_timeout_seconds: Annotated[float, Field(ge=1, le=300)] = 30
     max_call_seconds: Annotated[float, Field(ge=1, le=86_400)] = 600
     recall_on: list[RecallDisposition] = Field(default_factory=lambda: list(RECALL_ON_DEFAULT))
     steps: Annotated[list[Step], Field(max_length=200)] = Field(default_factory=list)
     calling_hours: CallingHours | None = None
     amd: Amd | None = None
-
-    @field_validator("trunks")
-    @classmethod
-    def _each_trunk_once(cls, value: list[str]) -> list[str]:
-        if len(set(value)) != len(value):
-            raise ValueError("names a trunk twice")
-        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Machine:
     """What this machine offers to playbooks: each trunk's allowed caller ids (None: any), and the audio that exists.
 
     `speaks`: a speech command is configured. `streams_privately`: the step `stream` may go to private addresses, without TLS.
+    `agents`: whom calls may be handed over to.
     """
 
     trunks: Mapping[str, frozenset[str] | None]
@@ -74,6 +76,7 @@ class Machine:
     caller_ids: Mapping[str, str] = field(default_factory=dict)
     speaks: bool = False
     streams_privately: bool = False
+    agents: AgentRules = field(default_factory=AgentRules)
 
 
 def check_against(playbook: Playbook, machine: Machine) -> list[Fault]:
@@ -99,32 +102,66 @@ def check_against(playbook: Playbook, machine: Machine) -> list[Fault]:
         if isinstance(sound, Say):
             if not machine.speaks:
                 faults.append(Fault(path, "this server cannot speak: it has no [speech] command"))
-        elif machine.audio is not None and sound.audio not in machine.audio:
-            faults.append(Fault(f"{path}.audio", f"no file {sound.audio!r} in the media directory"))
-    return faults + _stream_faults(playbook.steps, machine) + _flow_faults(playbook)
+        elif machine.audio is not None and sound not in machine.audio:
+            faults.append(Fault(path, f"no file {sound!r} in the media directory"))
+    for i, step in enumerate(playbook.steps):
+        faults += [Fault(f"steps.{i}.{key}", reason) for key, reason in _far_faults(step, playbook, machine)]
+    return faults + _flow_faults(playbook)
 
 
-def _stream_faults(steps: Sequence[Step], machine: Machine) -> list[Fault]:
-    """Addresses of streams that this machine must not connect to, as far as their text tells."""
-    faults: list[Fault] = []
-    reach = stream_reach(allow_private=machine.streams_privately)
+def sounds_of(steps: Sequence[Step]) -> Iterator[tuple[str, str | Say]]:
+    """What is played (the names of files) or said anywhere in the steps, with the paths."""
     for i, step in enumerate(steps):
-        if isinstance(step, Stream):
+        path = f"steps.{i}"
+        match step:
+            case Play() | Say():
+                yield _sound(path, step)
+            case Gather():
+                yield from (_sound(f"{path}.prompt.{k}", part) for k, part in enumerate(step.prompt))
+            case Transfer():
+                yield from (_sound(f"{path}.whisper.{k}", part) for k, part in enumerate(step.whisper))
+                if step.ringback is not None:
+                    yield f"{path}.ringback", step.ringback
+
+
+def _sound(path: str, part: Play | Say) -> tuple[str, str | Say]:
+    return (path, part) if isinstance(part, Say) else (f"{path}.audio", part.audio)
+
+
+def _far_faults(step: Step, playbook: Playbook, machine: Machine) -> Iterator[tuple[str, str]]:
+    """What is wrong with those that a step has the call meet, by the key, as far as its text tells."""
+    match step:
+        case Transfer():
+            yield from _transfer_faults(step, playbook, machine)
+        case Stream(url=url):
             try:
-                reach.read(step.url)
+                stream_reach(allow_private=machine.streams_privately).read(url)
             except ForbiddenTarget as fault:
-                faults.append(Fault(f"steps.{i}.url", str(fault)))
-    return faults
+                yield "url", str(fault)
 
 
-def sounds_of(steps: Sequence[Step]) -> Iterator[tuple[str, Play | Say]]:
-    """What is played or said anywhere in the steps, with the paths."""
-    for i, step in enumerate(steps):
-        if isinstance(step, Play | Say):
-            yield f"steps.{i}", step
-        elif isinstance(step, Gather):
-            for k, part in enumerate(step.prompt):
-                yield f"steps.{i}.prompt.{k}", part
+def _transfer_faults(step: Transfer, playbook: Playbook, machine: Machine) -> Iterator[tuple[str, str]]:
+    """What is wrong with a transfer, by the key. A `to` with fields of the person is read when the step's turn comes."""
+    if step.mode == "refer":
+        for key in BRIDGE_ONLY:
+            if getattr(step, key):
+                yield key, "is for the mode bridge: with refer it is the callee's side that calls the agent"
+    for k, name in enumerate(step.trunks or ()):
+        if name not in machine.trunks:
+            yield f"trunks.{k}", f"no trunk is named {name!r}"
+    trunks = step.trunks or playbook.trunks
+    if not fields_of(step.to):
+        try:
+            trunks = list(machine.agents.read(fill(step.to, {}), trunks, strictly=step.trunks is not None).trunks)
+        except ValueError as fault:
+            yield "to", str(fault)
+    if step.caller_id is None:
+        return
+    for name in trunks:
+        allowed = machine.trunks.get(name)
+        if allowed is not None and step.caller_id not in allowed:
+            shown = "the callee's number" if step.caller_id == "callee" else f"the caller id {step.caller_id!r}"
+            yield "caller_id", f"trunk {name!r} does not allow {shown}"
 
 
 def _flow_faults(playbook: Playbook) -> list[Fault]:
@@ -146,9 +183,10 @@ def _ways_from(step: Step) -> Iterator[tuple[str, str]]:
     """Each label that the step may lead to, with the key that names it."""
     if isinstance(step, Goto):
         yield "to", step.to
-    elif isinstance(step, Branch | Gather | Stream):
+        return
+    if isinstance(step, Branch | Gather | Stream):
         yield from ((f"branches.{case}", target) for case, target in step.branches.items())
-        for key in ("otherwise", "on_no_input", "on_invalid", "on_failed"):
-            target = getattr(step, key, None)
-            if target is not None:
-                yield key, target
+    for key in ("otherwise", "on_no_input", "on_invalid", "on_busy", "on_no_answer", "on_failed"):
+        target = getattr(step, key, None)
+        if target is not None:
+            yield key, target

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dialer.core.playbook import sounds_of
-from dialer.core.step_kinds import Play, Say, Set, Step
+from dialer.core.step_kinds import Say, Set, Step
 from dialer.core.templates import fields_of, fill
 
 
@@ -36,8 +36,8 @@ def sounds_ahead(steps: Sequence[Step], values: Mapping[str, Any]) -> Iterator[S
     """
     written = {f"custom_fields.{name}" for step in steps if isinstance(step, Set) for name in step.custom_fields}
     for _, part in sounds_of(steps):
-        if isinstance(part, Play):
-            yield part.audio
+        if isinstance(part, str):
+            yield part
         elif not any(field in written or field.startswith("gathered.") for field in fields_of(part.text)):
             yield Spoken(fill(part.text, values), part.voice or "")
 

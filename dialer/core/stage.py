@@ -4,13 +4,14 @@ What is asked for reports back with a token, a new one each time. A run knows it
 what comes late (the end of audio that was cut off, a timer that no longer counts) is known as late.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
-from dialer.core.acts import Act, TimeUp
+from dialer.core.acts import Act, ScriptEvent
+from dialer.core.agents import NO_AGENT_RULES, AgentRules
 from dialer.core.disposition import Why
 from dialer.core.effects import PlayAudio, Speak
-from dialer.core.events import TalkEvent
 from dialer.core.model import LegId, WallMs
 from dialer.core.step_kinds import Play, Say
 from dialer.core.templates import fill
@@ -30,6 +31,7 @@ class Stage:
     """What the steps of one call share: its leg, the `values` that texts are filled with, and the `result` so far.
 
     `recording_name` is what the call's recordings are called, a number behind it. `at` is the time of what is told now.
+    `trunks` are the playbook's, `agents` the rules for whom the call may be handed over to.
     """
 
     leg: LegId
@@ -37,6 +39,8 @@ class Stage:
     recording_name: str
     at: WallMs
     ids: CallIds = CallIds()
+    trunks: Sequence[str] = ()
+    agents: AgentRules = NO_AGENT_RULES
     result: dict[str, Any] = field(default_factory=dict)
     _token: int = 0
     _news: bool = False
@@ -87,14 +91,15 @@ class Run(Protocol):
         """The step's turn has come. Never its end: what is asked for here reports back first."""
         ...
 
-    def feed(self, event: TalkEvent | TimeUp) -> Said:
-        """Something happened on the call, at the stage's `at`."""
+    def feed(self, event: ScriptEvent) -> Said:
+        """Something happened on the call, at the stage's `at`. Of the leg's end, whatever is said, only the result counts."""
         ...
 
 
-def sound(step: Play | Say, stage: Stage, token: int, detail: dict[str, Any]) -> Act:
-    """What plays or says this; a text goes into the detail as it is said."""
+def sound(step: Play | Say, stage: Stage, token: int, detail: dict[str, Any], leg: LegId | None = None) -> Act:
+    """What plays or says this, to the callee or to another leg; a text goes into the detail as it is said."""
+    to = stage.leg if leg is None else leg
     if isinstance(step, Play):
-        return PlayAudio(stage.leg, token, step.audio)
+        return PlayAudio(to, token, step.audio)
     text = detail["text"] = fill(step.text, stage.values)
-    return Speak(stage.leg, token, text, step.voice or "")
+    return Speak(to, token, text, step.voice or "")

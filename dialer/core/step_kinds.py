@@ -7,6 +7,7 @@ comes back as it was given: keys that were left out stay out.
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -27,12 +28,40 @@ Label = Annotated[str, StringConstraints(pattern=_WORD, max_length=64), Field(js
 Target = Annotated[str, StringConstraints(pattern=_WORD, max_length=64), Field(json_schema_extra={"format": "target"})]
 Word = Annotated[str, StringConstraints(pattern=_WORD, max_length=64)]
 Digits = Annotated[str, StringConstraints(pattern=r"^[0-9*#A-D]+$", max_length=32)]
+
+
+def _stays_inside(audio: str) -> str:
+    if ".." in audio.split("/"):
+        raise ValueError("must stay inside the media directory")
+    return audio
+
+
 AudioName = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./ -]*$", max_length=200),
+    AfterValidator(_stays_inside),
     Field(description="A file of the media directory.", json_schema_extra={"format": "audio-file"}),
 ]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+CallerId = Annotated[str, StringConstraints(pattern=r"^\+?[0-9*#]{1,20}$")]
+
+
+def _each_once(names: list[str]) -> list[str]:
+    if len(set(names)) != len(names):
+        raise ValueError("names a trunk twice")
+    return names
+
+
+TrunkNames = Annotated[
+    list[Annotated[str, Field(json_schema_extra={"format": "trunk"})]],
+    Field(
+        min_length=1,
+        max_length=16,
+        description="Names of the server's trunks, in order of preference.",
+        json_schema_extra={"uniqueItems": True},
+    ),
+    AfterValidator(_each_once),
+]
 
 
 class Closed(BaseModel):
@@ -63,13 +92,6 @@ class Play(StepModel):
 
     do: Literal["play"]
     audio: AudioName
-
-    @field_validator("audio")
-    @classmethod
-    def _stays_inside(cls, value: str) -> str:
-        if ".." in value.split("/"):
-            raise ValueError("must stay inside the media directory")
-        return value
 
 
 class Say(StepModel):
@@ -189,4 +211,36 @@ class Stream(StepModel):
         return value
 
 
-Step = Annotated[Play | Say | Wait | Hangup | Set | Goto | Branch | Gather | Record | Stream, Field(discriminator="do")]
+# The keys of a transfer that only our own leg to the agent gives a meaning to.
+BRIDGE_ONLY = ("trunks", "caller_id", "ringback", "whisper")
+
+
+class Transfer(StepModel):
+    """Hand the callee over to an agent: a number, or a `sip:` URI whose host one of the server's trunks leads to.
+
+    `bridge` dials the agent on a leg of our own, over `trunks` (None: the playbook's), and joins the two; `refer` asks the
+    callee's side to call the agent itself (REFER), and leaves. `caller_id` is what the agent sees: a number, `callee` for the
+    callee's own, None for what the callee sees. The callee hears `ringback` over and over (None: a ringing tone); an agent who
+    answers hears `whisper` first. `ring_timeout_seconds` counts from the beginning of the step. Without success the call goes
+    on at `on_busy` (busy, or declined), `on_no_answer` (also where the agent's phone is off) or `on_failed`, which also stands
+    in for the other two; without them, with the next step.
+    """
+
+    do: Literal["transfer"]
+    to: Annotated[Template, Field(min_length=1, max_length=400)]
+    mode: Literal["bridge", "refer"] = "bridge"
+    trunks: TrunkNames | None = None
+    caller_id: CallerId | Literal["callee"] | None = None
+    ring_timeout_seconds: Annotated[float, Field(ge=1, le=300)] = 30
+    ringback: AudioName | None = None
+    whisper: Annotated[
+        list[Annotated[Play | Say, Field(discriminator="do")]], Field(max_length=10, default_factory=list)
+    ]
+    on_busy: Target | None = None
+    on_no_answer: Target | None = None
+    on_failed: Target | None = None
+
+
+Step = Annotated[
+    Play | Say | Wait | Hangup | Set | Goto | Branch | Gather | Record | Stream | Transfer, Field(discriminator="do")
+]

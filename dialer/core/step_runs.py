@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from dialer.core.acts import Alarm, TimeUp
+from dialer.core.acts import Alarm, ScriptEvent, TimeUp
 from dialer.core.effects import Beep, StartRecording, StopAudio, StopRecording
-from dialer.core.events import DigitPressed, Heard, PlayEnded, RecordEnded, TalkEvent
+from dialer.core.events import DigitPressed, Heard, PlayEnded, RecordEnded
 from dialer.core.gathering import Await, Gathered, Gathering, Hush, Order, Outcome, Prompt
 from dialer.core.recording import Recorder, StopWhen
 from dialer.core.stage import Over, Run, Said, Stage, sound
-from dialer.core.step_kinds import Gather, Play, Record, Say, Stream, Wait
+from dialer.core.step_kinds import Gather, Play, Record, Say, Stream, Transfer, Wait
 from dialer.core.stream_run import StreamRun
+from dialer.core.transfer_run import TransferRun
 
 
 class SoundRun:
@@ -26,7 +27,7 @@ class SoundRun:
         self._token = self._stage.token()
         return [sound(self._step, self._stage, self._token, self.detail)]
 
-    def feed(self, event: TalkEvent | TimeUp) -> Said:
+    def feed(self, event: ScriptEvent) -> Said:
         """The audio's end is the step's."""
         if not isinstance(event, PlayEnded) or event.token != self._token or event.leg_over:
             return []  # of a leg that is over its end says the rest
@@ -47,7 +48,7 @@ class WaitRun:
         """Set the alarm."""
         return [Alarm(self._token, self._seconds)]
 
-    def feed(self, event: TalkEvent | TimeUp) -> Said:
+    def feed(self, event: ScriptEvent) -> Said:
         """The alarm's time is the step's end."""
         return [Over()] if isinstance(event, TimeUp) and event.token == self._token else []
 
@@ -65,7 +66,7 @@ class GatherRun:
         """The first try."""
         return self._obey(self._gathering.begin())
 
-    def feed(self, event: TalkEvent | TimeUp) -> Said:
+    def feed(self, event: ScriptEvent) -> Said:
         """Keys, the prompt's end, and the time for keys that has passed."""
         match event:
             case DigitPressed(digit=digit):
@@ -122,7 +123,7 @@ class RecordRun:
         self._token = self._stage.token()
         return [Beep(self._stage.leg, self._token)]
 
-    def feed(self, event: TalkEvent | TimeUp) -> Said:
+    def feed(self, event: ScriptEvent) -> Said:
         """The beep's end, keys, levels, and the recording's end."""
         recorder = self._recorder
         match event:
@@ -156,7 +157,7 @@ class RecordRun:
         return Over(leg_over=event.leg_over)
 
 
-TimedStep: TypeAlias = Play | Say | Wait | Gather | Record | Stream
+TimedStep: TypeAlias = Play | Say | Wait | Gather | Record | Stream | Transfer
 """The steps that take time. All others are taken at once, by the script itself."""
 
 
@@ -173,3 +174,5 @@ def run_of(step: TimedStep, stage: Stage) -> Run:
             return RecordRun(step, stage)
         case Stream():
             return StreamRun(step, stage)
+        case Transfer():
+            return TransferRun(step, stage)

@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dialer.core.acts import Act, Finish, Note, TimeUp, WriteFields
+from dialer.core.acts import Act, Finish, LegOver, Note, ScriptEvent, WriteFields
+from dialer.core.agents import NO_AGENT_RULES, AgentRules
 from dialer.core.amd import Amd
 from dialer.core.amd_run import AmdRun
 from dialer.core.contact import LONGEST_TEXT
 from dialer.core.disposition import Why
-from dialer.core.events import TalkEvent
 from dialer.core.model import LegId, WallMs
 from dialer.core.stage import CallIds, Over, Run, Said, Stage
 from dialer.core.step_kinds import END, Branch, Goto, Hangup, Set, Step
@@ -41,7 +41,8 @@ class Script:
     """One answered call's way through its steps. After the last step comes `Finish`, always, and once.
 
     `values` are the contact's fields with `phone`; `recording_name` is what its recordings are called, a number behind it.
-    With `amd` it is found out first who answered. `ids` are told to other programs that the steps speak with.
+    With `amd` it is found out first who answered. `ids` are told to other programs that the steps speak with. `trunks` are the
+    playbook's, `agents` the rules for whom it may hand the callee over to.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class Script:
         recording_name: str = "call",
         amd: Amd | None = None,
         ids: CallIds | None = None,
+        trunks: Sequence[str] = (),
+        agents: AgentRules = NO_AGENT_RULES,
     ) -> None:
         known: dict[str, Any] = {**(values or {}), "gathered": {}}
         known["custom_fields"] = dict(known.get("custom_fields") or {})
-        self._stage = Stage(leg, known, recording_name, WallMs(0), ids or CallIds())
+        self._stage = Stage(leg, known, recording_name, WallMs(0), ids or CallIds(), trunks, agents)
         self._steps = steps
         self._amd = amd
         self._labels = {step.label: i for i, step in enumerate(steps) if step.label is not None}
@@ -75,16 +78,17 @@ class Script:
             return self._start(AmdRun(self._amd, self._stage), BEFORE, at)
         return self._go(0, at)
 
-    def feed(self, event: TalkEvent | TimeUp, at: WallMs) -> list[Act]:
+    def feed(self, event: ScriptEvent, at: WallMs) -> list[Act]:
         """Something happened; what to do now. What is late or does not matter here changes nothing."""
         now, self._stage.at = self._now, at
         return [] if now is None else self._do(now, now.run.feed(event), at)
 
-    def leg_over(self, at: WallMs) -> list[Act]:
-        """The call is over: the step under way ends here, and no other follows."""
-        now, self._now, self._over = self._now, None, True
+    def leg_over(self, at: WallMs, *, by_us: bool = False) -> list[Act]:
+        """The call is over: the step under way ends here, and no other follows. `by_us`: we ended it."""
+        now, self._now, self._over, self._stage.at = self._now, None, True, at
         if now is None:
             return []
+        now.run.feed(LegOver(by_us))
         return [self._note(now.index, now.began_at, at, {**now.run.detail, "cut_off": True})]
 
     # Inside

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from dialer.core.acts import Alarm, TimeUp
+from dialer.core.acts import Alarm, ScriptEvent, TimeUp
 from dialer.core.effects import StartStream, StopStream, StreamKey
-from dialer.core.events import DigitPressed, StreamEnd, StreamEnded, StreamOpened, TalkEvent
+from dialer.core.events import DigitPressed, StreamEnd, StreamEnded, StreamOpened
 from dialer.core.stage import Over, Said, Stage
 from dialer.core.step_kinds import Stream
 from dialer.core.templates import fill
@@ -40,7 +40,7 @@ class StreamRun:
             Alarm(self._alarm, step.max_seconds),
         ]
 
-    def feed(self, event: TalkEvent | TimeUp) -> Said:
+    def feed(self, event: ScriptEvent) -> Said:
         """Keys for the server, and what becomes of the stream."""
         match event:
             case DigitPressed(digit=digit):

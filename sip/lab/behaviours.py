@@ -23,8 +23,8 @@ class Plan:
     `alert` is the provisional response after 100 (None: none); 183 brings early audio. `alert_seconds` is the time from
     the INVITE to the final `status`; None: there never is one. `talk_seconds` runs from the ACK of the answer; None:
     until the caller hangs up. Without `audio` the answer has a description, but no packet follows. `says` is said once
-    after the answer, then it is silent; None: a tone for as long as the call. `presses` are keys that it presses two seconds
-    after the answer.
+    after the answer, then it is silent; None: a tone of `tone_hz` for as long as the call. `presses` are keys that it presses
+    two seconds after the answer.
     """
 
     trying: bool = True
@@ -34,6 +34,7 @@ class Plan:
     talk_seconds: float | None = 3.0
     audio: bool = True
     says: Speech | None = None
+    tone_hz: int = 400
     presses: str = ""
     retry_after_seconds: int | None = None
     q850_cause: int | None = None

@@ -17,12 +17,13 @@ from sip.lab.audio import CallAudio
 from sip.lab.behaviours import Plan
 from sip.lab.flows import Flow
 from sip.lab.log import Event, Instant, Reason, RtpCounts, Subject
+from sip.lab.referral import Referral
 from sip.lab.transactions import InviteReplies, Key, Repeater
 from sip.sdp import CONTENT_TYPE
 from sip.wire import Request, respond
-from sip.wire_requests import bye_for, called_dialog, next_hop
+from sip.wire_requests import Dialog, bye_for, called_dialog, next_hop
 
-ALLOW: Final = ("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER")
+ALLOW: Final = ("Allow", "INVITE, ACK, CANCEL, BYE, REFER, OPTIONS, REGISTER")
 PROVISIONAL_AGAIN_SECONDS: Final = 60.0  # RFC 3261 13.3.1.1: lest a proxy on the way gives up
 PRESS_SECONDS: Final = 2.0  # at pace 1, from the answer to the first key
 Q850_REASONS: Final = {
@@ -63,8 +64,8 @@ class Exchange(Protocol):
     def audio_for(self, flow: Flow) -> CallAudio:
         """New audio at our address towards the peer of `flow`."""
 
-    def bye_sent(self, branch: str, call: "LabCall") -> None:
-        """Tell `call.bye_answered` when the final response to the BYE with this branch comes."""
+    def sent(self, branch: str, answered: Callable[[], None]) -> None:
+        """Call `answered` when the final response to the request with this branch comes."""
 
     def ended(self, call: "LabCall") -> None:
         """The call is over."""
@@ -90,7 +91,8 @@ class LabCall:
         self._remote_cseq = request.cseq[0]
         self._timers: list[asyncio.TimerHandle] = []
         self._bye: Repeater | None = None
-        self.bye_branch = ""
+        self._referral: Referral | None = None
+        self.branches: list[str] = []  # of requests whose answers are awaited
         self._bye_reason: Reason = "called_hung_up"
         self.is_over = False
 
@@ -172,6 +174,31 @@ class LabCall:
         self._exchange.note("reinvite", self.subject, instant, status=replies.status)
         return replies
 
+    def referred(self, plan: Plan, flow: Flow, instant: Instant) -> bool:
+        """A REFER to a number with this plan, to be told of by NOTIFY; False when it comes out of season."""
+        if self.replies.status != 200 or self._bye or self._referral:
+            return False
+        self._exchange.note("refer", self.subject, instant)
+
+        def told(status: int) -> None:
+            self._exchange.note("notified", self.subject, status=status)
+
+        self._referral = Referral(self._exchange, flow, plan, dialog=self._next_dialog, told=told, sent=self._sent)
+        return True
+
+    def tell_of_referral(self) -> None:
+        """Begin to tell what came of the REFER, which was answered."""
+        if self._referral:
+            self._referral.start()
+
+    def _sent(self, branch: str, answered: Callable[[], None]) -> None:
+        self.branches.append(branch)
+        self._exchange.sent(branch, answered)
+
+    def _next_dialog(self) -> Dialog:
+        dialog, self._dialog = self._dialog, replace(self._dialog, next_cseq=self._dialog.next_cseq + 1)
+        return dialog
+
     def bye_received(self, instant: Instant) -> None:
         """The caller hung up, perhaps before the answer (15.1.2)."""
         self._exchange.note("bye_received", self.subject, instant)
@@ -192,10 +219,9 @@ class LabCall:
         self.audio.play(None)
         token = secrets.token_hex(12)
         bye = bye_for(
-            self._dialog, sent_by=self._exchange.sent_by(self._flow), token=token, transport=self._flow.transport
+            self._next_dialog(), sent_by=self._exchange.sent_by(self._flow), token=token, transport=self._flow.transport
         )
-        self.bye_branch = bye.via.branch
-        self._exchange.bye_sent(self.bye_branch, self)
+        self._sent(bye.via.branch, self.bye_answered)
         flow = self._flow.towards(next_hop(bye))
         self._bye = Repeater(flow, bye, self._exchange.t1, self.bye_answered, again=not flow.reliable)
 
@@ -242,7 +268,7 @@ class LabCall:
             return
         self.replies.reply(respond(self._request, 200, to_tag=self.local_tag, headers=headers, body=body))
         self._exchange.note("answered", self.subject, status=200)
-        self.audio.play((self._plan.says or "tone") if self._plan.audio else None)
+        self.audio.play((self._plan.says or self._plan.tone_hz) if self._plan.audio else None)
 
     def _refuse(self, status: int) -> None:
         headers = [ALLOW]
@@ -280,6 +306,8 @@ class LabCall:
             timer.cancel()
         if self._bye:
             self._bye.stop()
+        if self._referral:
+            self._referral.stop()
         if self._reinvite:
             self._reinvite[1].stop()
         status = self.replies.status

@@ -26,6 +26,8 @@ Event = Literal[
     "cancel",
     "bye_received",
     "bye_sent",
+    "refer",
+    "notified",  # by a NOTIFY, how the call of a REFER goes: its status
     "ended",  # the call holds no channel any more; carries reason and RTP counts
 ]
 Reason = Literal["refused", "cancelled", "caller_hung_up", "called_hung_up", "no_ack", "rang_out", "lab_stopped"]

@@ -29,15 +29,16 @@ _MAX_MISSING: Final = 3_000  # RFC 3550 A.1 MAX_DROPOUT: a larger jump is a new 
 _HEADER: Final = struct.Struct("!BBHII")
 _MARKER: Final = 0x80
 
-Sound = Literal["tone", "ringback", "silence"] | Speech
+# A number is a tone of so many hertz, a multiple of 50, so that 20 ms of it repeat without a click.
+Sound = Literal["ringback", "silence"] | int | Speech
 
 
 @lru_cache(maxsize=32)
 def _payloads(sound: Sound, codec: Codec) -> tuple[bytes, ...]:
     """The packets of a sound. The last one is sent for ever."""
     match sound:
-        case "tone":
-            return (tone(codec, 400),)
+        case int():
+            return (tone(codec, sound),)
         case "ringback":
             return (tone(codec, 400, 450),)
         case "silence":

@@ -18,6 +18,7 @@ from sip.lab.flows import Flow, SipPorts
 from sip.lab.guard import Auth, Guard, Headers, Registrar, refusal_of, subject_of
 from sip.lab.log import Entry, Event, Instant, LabLog, Reason, RtpCounts, Subject
 from sip.lab.media import Recording, RtpPulse
+from sip.lab.referral import referred_number
 from sip.lab.transactions import InviteReplies, Key, Lingering, transaction_key
 from sip.sdp import CONTENT_TYPE
 from sip.wire import Message, Request, Response, respond
@@ -78,13 +79,13 @@ class Lab:
         self._recent: deque[float] = deque()
         self._tag_secret = secrets.token_hex(8)
         self._calls: dict[tuple[str, str], LabCall] = {}
-        self._byes: dict[str, LabCall] = {}
+        self._awaited: dict[str, Callable[[], None]] = {}
 
     async def __aenter__(self) -> Self:
         self._ports = SipPorts(self.host, self._on_message)
         self._pulse = RtpPulse()
         self._invites: Lingering[InviteReplies] = Lingering(64 * self.t1)
-        self._bye_replies: Lingering[Response] = Lingering(64 * self.t1)
+        self._replies: Lingering[Response] = Lingering(64 * self.t1)
         try:
             await self._ports.open(self._port)
         except OSError:
@@ -96,7 +97,7 @@ class Lab:
         for call in list(self._calls.values()):
             call.leave()
         self._ports.close()
-        self._bye_replies.close()
+        self._replies.close()
         for replies in self._invites.close():
             replies.stop()
         self.log.close()
@@ -138,14 +139,15 @@ class Lab:
         """New audio at our address towards the peer of `flow`."""
         return CallAudio(self._ports.address_towards(flow), self._pulse, record=self._record)
 
-    def bye_sent(self, branch: str, call: LabCall) -> None:
-        """Tell `call.bye_answered` when the final response to the BYE with this branch comes."""
-        self._byes[branch] = call
+    def sent(self, branch: str, answered: Callable[[], None]) -> None:
+        """Call `answered` when the final response to the request with this branch comes."""
+        self._awaited[branch] = answered
 
     def ended(self, call: LabCall) -> None:
         """Forget a call that is over, but for its recording; its replies linger."""
         self._calls.pop(call.dialog_key, None)
-        self._byes.pop(call.bye_branch, None)
+        for branch in call.branches:
+            self._awaited.pop(branch, None)
         for key in call.keys:
             self._invites.retire(key)
         if call.audio.recording:
@@ -155,9 +157,8 @@ class Lab:
 
     def _on_message(self, message: Message, flow: Flow, received: Instant) -> None:
         if isinstance(message, Response):
-            call = self._byes.get(message.via.branch)
-            if call and message.status >= 200:
-                call.bye_answered()
+            if message.status >= 200 and (answered := self._awaited.pop(message.via.branch, None)):
+                answered()
             return
         assert isinstance(message, Request)
         try:
@@ -175,6 +176,8 @@ class Lab:
                 self._on_cancel(request, flow, received)
             case "BYE":
                 self._on_bye(request, flow, received)
+            case "REFER":
+                self._on_refer(request, flow, received)
             case "OPTIONS":
                 self._answer(request, flow, 200, (ALLOW, ("Accept", CONTENT_TYPE)))
             case "REGISTER":
@@ -252,7 +255,7 @@ class Lab:
 
     def _on_bye(self, request: Request, flow: Flow, received: Instant) -> None:
         key = transaction_key(request)
-        if reply := self._bye_replies.get(key):
+        if reply := self._replies.get(key):
             flow.send(reply)
             return
         call = self._calls.get((request.call_id, request.to.tag))
@@ -262,10 +265,33 @@ class Lab:
             self._answer(request, flow, 500)
         else:
             call.bye_received(received)
-            reply = respond(request, 200)
-            self._bye_replies.put(key, reply)
-            self._bye_replies.retire(key)
+            self._reply(key, respond(request, 200), flow)
+
+    def _reply(self, key: Key, reply: Response, flow: Flow) -> None:
+        """Reply, and again for each repetition of the request."""
+        self._replies.put(key, reply)
+        self._replies.retire(key)
+        flow.send(reply)
+
+    def _on_refer(self, request: Request, flow: Flow, received: Instant) -> None:
+        key = transaction_key(request)
+        if reply := self._replies.get(key):
             flow.send(reply)
+            return
+        call = self._calls.get((request.call_id, request.to.tag))
+        number = referred_number(request)
+        if not number:
+            self._answer(request, flow, 400)
+        elif call is None:
+            self._answer(request, flow, 481)
+        elif not call.takes_in_order(request):
+            self._answer(request, flow, 500)
+        elif not call.referred(self._repertoire.next_plan(number), flow, received):
+            self._answer(request, flow, 491)
+        else:
+            contact = ("Contact", f"<sip:lab@{self.sent_by(flow)}>")
+            self._reply(key, respond(request, 202, headers=(contact,)), flow)
+            call.tell_of_referral()
 
     def _on_register(self, request: Request, flow: Flow, received: Instant) -> None:
         challenge = self._guard.challenge(request, received.monotonic) if self._guard else None

@@ -1,14 +1,22 @@
 """A whole server against a real Asterisk, whose own records have to agree with ours call by call."""
 
+import asyncio
+import wave
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from sip.digest import digest_response, parse_digest
+from sip.g711 import decode
+from sip.wire import Request, Response
+from tests.integration.test_sip_bridge import pitch
 from tests.integration.test_sip_media import write_tone
 from tests.support.asterisk import PEER, Asterisk
 from tests.support.dialer_process import Client, Dialer, eventually
+from tests.support.far_end import FarEnd
+from tests.support.labs import async_test
 
 pytestmark = [
     pytest.mark.asterisk,
@@ -167,3 +175,105 @@ def test_a_pbx_that_stops_is_noticed_and_taken_up_again(client: Client, asterisk
     finally:
         asterisk.do("start")
     eventually(lambda: state() == "up", 60, "the trunk is up again")
+
+
+# Calls that are handed over
+
+
+def transferred(client: Client, callee: str, agent: str, **keys: Any) -> dict[str, Any]:
+    """A call to `callee` that is handed over to `agent`, when it is finished."""
+    step = {"do": "transfer", "to": agent, **keys}
+    return outcomes(client, [callee], "pbx", steps=[step, {"do": "wait", "seconds": 1}])[callee]
+
+
+@pytest.mark.parametrize(("callee", "agent"), [("1004", "1902"), ("1903", "1004")])
+def test_a_bridged_transfer_carries_audio_through_the_pbx_both_ways(
+    client: Client, asterisk: Asterisk, dialer: Dialer, callee: str, agent: str
+) -> None:
+    """1004 plays a tone of 440 Hz, 19NN records what it hears."""
+    write_tone(dialer.media / "ring.wav", 1_000, 0.5)
+    before = {path.name for path in (asterisk.home / "spool/recording").glob("*.wav")}
+    call = transferred(client, callee, agent, ringback="ring.wav")
+    assert call["result"]["transfers"][0]["outcome"] == "transferred"
+    (leg,) = call["attempts"][0]["agent_legs"]
+    assert leg["disposition"] == "answered"
+    made = [path for path in (asterisk.home / "spool/recording").glob("*.wav") if path.name not in before]
+    (path,) = made
+    with wave.open(str(path)) as file:
+        pcm = file.readframes(file.getnframes())
+    assert pitch(pcm[-8_000:]) == pytest.approx(440, rel=0.05)
+
+
+def test_agents_of_the_pbx_who_cannot_be_had_leave_the_callee_with_us(client: Client) -> None:
+    agents = [("9017", "busy"), ("1300", "no_answer"), ("9001", "failed")]
+    steps = [{"do": "transfer", "to": agent, "ring_timeout_seconds": 1.5} for agent, _ in agents]
+    call = outcomes(client, ["1110"], "pbx", steps=steps)["1110"]
+    assert [made["outcome"] for made in call["result"]["transfers"]] == [outcome for _, outcome in agents]
+    assert (call["disposition"], call["attempts"][0]["ended_by"]) == ("answered", "us")
+
+
+async def registered(far: FarEnd, user: str, password: str, pbx: int) -> None:
+    """Have the PBX ring this phone for its extension `user` (RFC 3261 10.2, with digest)."""
+    uri, credentials = f"sip:127.0.0.1:{pbx}", ""
+    for cseq in (1, 2):
+        headers = [
+            ("Via", f"SIP/2.0/UDP 127.0.0.1:{far.port};rport;branch=z9hG4bK-reg-{cseq}"),
+            ("Max-Forwards", "70"),
+            ("From", f"<sip:{user}@127.0.0.1>;tag=reg"),
+            ("To", f"<sip:{user}@127.0.0.1>"),
+            ("Call-ID", f"register-{user}"),
+            ("CSeq", f"{cseq} REGISTER"),
+            ("Contact", f"<sip:{user}@127.0.0.1:{far.port}>"),
+            ("Expires", "60"),
+            *([("Authorization", credentials)] if credentials else []),
+        ]
+        far.send_to(Request(method="REGISTER", uri=uri, headers=tuple(headers)), ("127.0.0.1", pbx))
+        answer = await far.receive()
+        assert isinstance(answer, Response)
+        if answer.status == 401:
+            given = parse_digest(answer.lines("WWW-Authenticate")[0])
+            proof = digest_response(
+                "MD5",
+                user=user,
+                realm=given["realm"],
+                password=password,
+                method="REGISTER",
+                uri=uri,
+                nonce=given["nonce"],
+                protection="00000001:c:auth",
+            )
+            words = {"username": user, "realm": given["realm"], "nonce": given["nonce"], "uri": uri, "response": proof}
+            quoted = ", ".join(f'{name}="{value}"' for name, value in {**words, "opaque": given["opaque"]}.items())
+            credentials = f'Digest {quoted}, cnonce="c", algorithm=MD5, qop=auth, nc=00000001'
+    assert answer.status == 200
+
+
+@async_test
+async def test_refer_has_the_pbx_call_the_agent_and_leave_us(client: Client, asterisk: Asterisk) -> None:
+    """The callee is a phone of the PBX, which connects it with 1004, a tone, in our place."""
+    step = {"do": "transfer", "mode": "refer", "to": "1004", "on_failed": "failed"}
+    rest = [{"do": "hangup"}, {"label": "failed", "do": "wait", "seconds": 30}]
+    async with FarEnd() as phone:
+        await registered(phone, "agent1", "agent-secret", asterisk.port)
+        calling = asyncio.create_task(asyncio.to_thread(outcomes, client, ["7701"], "pbx", steps=[step, *rest]))
+        invite = await phone.talking()
+        call = (await calling)["7701"]
+        (transfer,) = call["result"]["transfers"]
+        assert (transfer["outcome"], transfer["agent"]) == ("transferred", "1004"), transfer
+        # The phone is in its call still, and hears the tone of 440 Hz.
+        heard = b"".join([decode((await phone.rtp.receive())[12:], "PCMA") for _ in range(100)])
+        assert pitch(heard[-16_000:]) == pytest.approx(440, rel=0.05)
+        phone.hang_up(invite)
+        await phone.response(200)
+
+
+def test_a_refer_that_the_pbx_refuses_leaves_the_callee_with_us(client: Client) -> None:
+    """A channel of Asterisk that is in no bridge cannot be handed over: it says so."""
+    steps = [
+        {"do": "transfer", "mode": "refer", "to": "1103", "ring_timeout_seconds": 5},
+        {"do": "wait", "seconds": 0.2},
+    ]
+    call = outcomes(client, ["1110"], "pbx", steps=steps)["1110"]
+    (transfer,) = call["result"]["transfers"]
+    assert transfer["outcome"] == "failed"
+    assert call["attempts"][0]["ended_by"] == "us"

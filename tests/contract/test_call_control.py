@@ -18,6 +18,7 @@ from dialer.core.events import (
     PlayEnded,
     Rang,
     RecordEnded,
+    Referred,
     StreamEnd,
     StreamEnded,
     StreamOpened,
@@ -283,3 +284,87 @@ async def ended(events: Events, token: int) -> StreamEnded:
     await events.until(here)
     assert len(found) == 1
     return found[0]
+
+
+@kinds
+@async_test
+async def test_a_leg_is_dialed_beside_another_and_bridged_with_it_and_each_ends_by_itself(
+    kind: str, tmp_path: Path
+) -> None:
+    async with control_of(kind, tmp_path) as (control, events):
+        control.bridge(LegId(77), LegId(78))
+        control.dial(ONE, order(ANSWERS))
+        await events.wait(Answered, ONE)
+        control.dial(TWO, order(ANSWERS, uri="sip:34600000002@127.0.0.1", beside=ONE))
+        await events.wait(Answered, TWO)
+        control.bridge(ONE, TWO)
+        control.hang_up(TWO)
+        assert isinstance(await events.over(TWO), LegEnded)
+        assert "LegEnded" not in events.kinds(ONE)
+        control.bridge(ONE, TWO)
+        control.hang_up(ONE)
+        await events.over(ONE)
+
+
+@kinds
+@async_test
+async def test_a_leg_beside_one_that_is_over_is_refused_for_the_moment(kind: str, tmp_path: Path) -> None:
+    async with control_of(kind, tmp_path) as (control, events):
+        control.dial(ONE, order(ANSWERS, beside=LegId(77)))
+        assert not events.all
+        refused = await events.over(ONE)
+        assert isinstance(refused, LegRefused)
+        assert refused.transient
+
+
+@kinds
+@pytest.mark.parametrize("uri", ["sip:34600000002@elsewhere.example", "sip:a b@127.0.0.1", "<sip:7@127.0.0.1>"])
+@async_test
+async def test_a_uri_that_the_trunk_does_not_lead_to_is_refused_for_good(kind: str, tmp_path: Path, uri: str) -> None:
+    async with control_of(kind, tmp_path) as (control, events):
+        control.dial(ONE, order(ANSWERS, uri=uri))
+        refused = await events.over(ONE)
+        assert isinstance(refused, LegRefused)
+        assert not refused.transient
+        control.dial(TWO, order(ANSWERS))
+        await events.wait(Answered, TWO)
+        control.refer(TWO, 1, "", uri)
+        word = await events.wait(Referred, TWO)
+        assert (word.token, word.final, word.refused) == (1, True, True)
+        control.hang_up(TWO)
+        await events.over(TWO)
+
+
+@kinds
+@pytest.mark.parametrize(
+    ("agent", "told"),
+    [(ANSWERS, [202, 180, 200]), (RINGS, [202, 180]), ("+34600000503", [202, 503])],
+)
+@async_test
+async def test_a_refer_is_told_of_from_its_answer_to_the_last_word(
+    kind: str, tmp_path: Path, agent: str, told: list[int]
+) -> None:
+    async with control_of(kind, tmp_path) as (control, events):
+        control.dial(ONE, order(ANSWERS))
+        await events.wait(Answered, ONE)
+        control.refer(ONE, 5, agent, "")
+        assert "Referred" not in events.kinds(ONE)
+
+        def words() -> list[Referred]:
+            # Not every far side says that it tries, or that it rings.
+            return [e for e in events.of(ONE) if isinstance(e, Referred) and (e.sip_status in told)]
+
+        await events.until(lambda: len(words()) == len(told))
+        assert [(word.sip_status, word.token, word.refused) for word in words()] == [(s, 5, False) for s in told]
+        assert words()[-1].final == (told[-1] != 180)
+        control.hang_up(ONE)
+        await events.over(ONE)
+
+
+@kinds
+@async_test
+async def test_a_refer_on_a_leg_that_is_over_is_answered_all_the_same(kind: str, tmp_path: Path) -> None:
+    async with control_of(kind, tmp_path) as (control, events):
+        control.refer(LegId(77), 9, ANSWERS, "")
+        word = await events.wait(Referred, LegId(77))
+        assert (word.token, word.final, word.refused) == (9, True, True)

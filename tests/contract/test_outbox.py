@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from dialer.core.changes import AttemptAnswered, AttemptRetried, AttemptRinging, Change
+from dialer.core.changes import (
+    AttemptAnswered,
+    AttemptRetried,
+    AttemptRinging,
+    Change,
+    TransferMoved,
+    TransferStage,
+)
 from dialer.core.model import Campaign, CampaignStatus, Disposition, Mono, Now, WallMs
 from dialer.ports import RecordedEvent, StoreUnavailable
 from scheduler.database import Database
@@ -362,3 +369,15 @@ def test_an_event_is_found_again_by_its_id(world: World) -> None:
         assert world.log.position_of(event.payload["event_id"]) == event.position
         assert world.log.position_of(str(event.call)) is None
     assert world.log.position_of("x") is None
+
+
+def test_a_transfer_is_told_as_it_goes_with_whom_it_is_to(world: World) -> None:
+    c = world.sqlite.add_campaign(size=1)
+    world.log.open("mqtt")
+    detail = '{"agent":"+34910000009","mode":"bridge"}'
+    told = [TransferMoved(call_of(c), c.id, 1, WallMs(T0 + n), stage, detail) for n, stage in enumerate(TransferStage)]
+    world.apply(arm(c), dial(c), *told)
+    events = [event.payload for event in world.events() if "transfer" in event.payload["type"]]
+    assert [event["type"] for event in events] == ["call.transferring", "call.transferred", "call.transfer_failed"]
+    assert events[0]["transfer"] == {"agent": "+34910000009", "mode": "bridge"}
+    assert (events[0]["attempt"], events[0]["trunk"]) == (1, "pbx")

@@ -307,11 +307,11 @@ async def test_nothing_of_a_call_is_kept_when_its_time_has_passed() -> None:
             await caller.final(talk.hang_up())
             await caller.final(caller.invite("486"))
         deadline = time.monotonic() + 5
-        while len(lab._invites) or len(lab._bye_replies):
+        while len(lab._invites) or len(lab._replies):
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)
         assert not lab._calls
-        assert not lab._byes
+        assert not lab._awaited
 
 
 @async_test
@@ -444,3 +444,58 @@ async def test_options_that_make_no_sense_are_refused_by_name() -> None:
         with pytest.raises(OSError, match="in use"):
             async with Lab(port=lab.port):
                 pass
+
+
+async def notified(caller: Caller) -> tuple[str, str]:
+    """The next NOTIFY's first line of sipfrag and subscription state; it is answered."""
+    notify = await caller.receive()
+    assert isinstance(notify, Request)
+    assert (notify.method, notify.first("Event")) == ("NOTIFY", "refer")
+    assert notify.first("Content-Type") == "message/sipfrag;version=2.0"
+    caller.send(respond(notify, 200))
+    return notify.body.decode().strip(), (notify.first("Subscription-State") or "").partition(";")[0]
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (WAITS, ["100 Trying", "180 Ringing", "200 OK"]),
+        ("34600000486", ["100 Trying", "486 Busy Here"]),
+        (RINGS_OUT, ["100 Trying", "180 Ringing"]),
+    ],
+)
+@async_test
+async def test_a_refer_is_taken_and_told_of_as_calls_to_that_number_go(number: str, told: list[str]) -> None:
+    async with lab_and_caller() as (lab, caller):
+        talk = await caller.answered(WAITS)
+        refer = talk.request("REFER", headers=(("Refer-To", f"<sip:{number}@127.0.0.1>"),))
+        await caller.response(202, "REFER")
+        heard = [await notified(caller) for _ in told]
+        last = ["terminated" if text[0] in "23456" else "active" for text in told]
+        assert heard == [(f"SIP/2.0 {text}", state) for text, state in zip(told, last, strict=True)]
+        caller.send(refer)
+        await caller.response(202, "REFER")  # the same again: the same answer, and no other NOTIFYs
+        talk.hang_up()
+        await caller.response(200, "BYE")
+        assert (await ended(lab)).reason == "caller_hung_up"
+        assert [entry.status for entry in lab.log.of("notified")] == [int(text[:3]) for text in told]
+
+
+@async_test
+async def test_a_refer_that_names_nobody_or_comes_out_of_season_is_refused() -> None:
+    async with lab_and_caller() as (_, caller):
+        talk = await caller.answered(WAITS)
+        for headers, status in (((), 400), ((("Refer-To", "<sip:127.0.0.1>"),), 400)):
+            talk.request("REFER", headers=headers)
+            await caller.response(status, "REFER")
+        busy = (("Refer-To", f"<sip:{RINGS_OUT}@127.0.0.1>"),)
+        talk.request("REFER", headers=busy)
+        await caller.response(202, "REFER")
+        for _ in range(2):
+            await notified(caller)
+        talk.request("REFER", headers=busy)
+        await caller.response(491, "REFER")
+        talk.hang_up()
+        await caller.response(200, "BYE")
+        talk.request("REFER", headers=busy)
+        await caller.response(481, "REFER")

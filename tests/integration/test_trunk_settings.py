@@ -63,6 +63,19 @@ async def test_a_number_of_which_nothing_is_left_is_refused() -> None:
         assert "nothing is left" in refused.reason
 
 
+@pytest.mark.parametrize("number", [NUMBER, ""])
+@async_test
+async def test_a_uri_of_one_of_its_domains_is_called_by_that_name_over_the_trunk(number: str) -> None:
+    async with FarEnd() as far, pool_to(trunk_to(far.port, domains=["sales.example"])) as (pool, events):
+        # Its own calls are as they were.
+        pool.dial(ONE, order(number or NUMBER, uri="" if number else "sip:ana@sales.example"))
+        invite = await far.request("INVITE")
+        far.reply(invite, 486)
+        await events.over(ONE)
+    assert invite.uri.startswith(f"sip:{NUMBER}@127.0.0.1:{far.port}" if number else "sip:ana@sales.example")
+    assert not invite.lines("Route")
+
+
 @pytest.mark.parametrize(
     ("profile", "from_line", "asserted", "privacy"),
     [

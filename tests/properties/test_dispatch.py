@@ -36,6 +36,11 @@ STEPS: list[list[dict[str, Any]]] = [
     [],
     [{"do": "play", "audio": "hello.wav"}],
     [{"do": "wait", "seconds": 0.5}, {"do": "play", "audio": "hello.wav"}, {"do": "wait", "seconds": 5}],
+    [{"do": "transfer", "to": "+34910000099", "ring_timeout_seconds": 1.5}, {"do": "play", "audio": "hello.wav"}],
+    [
+        {"do": "transfer", "to": "+34910000098", "trunks": ["spare", "fast"], "ring_timeout_seconds": 1},
+        {"do": "transfer", "to": "+34910000099", "whisper": [{"do": "play", "audio": "hello.wav"}]},
+    ],
 ]
 PHONES = [f"+349100000{n:02}" for n in range(7)]
 FORBIDDEN = PHONES[-1]

@@ -154,9 +154,10 @@ class Talk:
             ack = replace(ack, headers=(*ack.headers, content_type), body=body.encode())
         self.caller.send(ack)
 
-    def request(self, method: str, body: str = "") -> Request:
+    def request(self, method: str, body: str = "", headers: tuple[tuple[str, str], ...] = ()) -> Request:
         """Send a request inside the dialog."""
         request = dialog_request(method, self.dialog, sent_by=self.caller.sent_by, token=f"in{next(_numbers)}")
+        request = replace(request, headers=(*request.headers, *headers))
         if body:
             content_type = ("Content-Type", "application/sdp")
             request = replace(request, headers=(*request.headers, content_type), body=body.encode())

@@ -34,6 +34,7 @@ from dialer.core.events import (
 )
 from dialer.core.model import CallId, Campaign, CampaignId, CampaignStatus, Disposition, LegId, Mono, Trunk, WallMs
 from dialer.core.pacing import Pacing, tolerance_of
+from tests.support.agent_judge import AgentJudge
 from tests.support.clock import FakeClock
 from tests.support.fake_store import FakeStore
 
@@ -76,6 +77,10 @@ class Leg:
     answered: bool = False
     hung_up: bool = False
     playing: int | None = None
+    # Of a leg to an agent: the callee's leg, the leg's record, and until when it may ring.
+    beside: LegId | None = None
+    agent: tuple[CallId, int, int] | None = None
+    gives_up_at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -136,6 +141,7 @@ class Judge:
     configuration: int = 0
     verdicts_known: bool = True
     pacing: Callable[[], Pacing] = lambda: Pacing((), 0)
+    agents: AgentJudge = field(init=False)
     # When, and under which configuration.
     _decided: dict[tuple[CallId, int], tuple[float, int]] = field(default_factory=dict)
     _ended: dict[CallId, tuple[AttemptEnded, Line]] = field(default_factory=dict)
@@ -154,6 +160,9 @@ class Judge:
                 line.retry_since = self.clock.mono
                 line.retry = line.trunk, line.retry_since
 
+    def __post_init__(self) -> None:
+        self.agents = AgentJudge(self)
+
     def campaign_of(self, call: CallId) -> Campaign:
         return next(
             held.campaign
@@ -165,6 +174,7 @@ class Judge:
 
     def told(self, changes: list[Change]) -> None:
         for change in changes:
+            self.agents.told(change)
             if isinstance(change, AttemptEnded):
                 self._gaps[change.call, change.number] = self.min_recall_gap_ms
             match change:
@@ -190,6 +200,7 @@ class Judge:
             assert counts.scheduled + counts.live + counts.finished == size
 
     def _commit(self, change: Change) -> None:
+        self.agents.committed(change)
         match change:
             case AttemptArmed():
                 self._commit_armed(change)
@@ -303,10 +314,19 @@ class Judge:
     # What happens on the wire
 
     def _leg_of(self, call: CallId) -> Leg | None:
-        return next((leg for leg in self.legs.values() if leg.call == call), None)
+        return next((leg for leg in self.legs.values() if leg.call == call and leg.beside is None), None)
 
     def dial(self, order: Dial) -> None:
         now, wall = self.clock.mono, self.clock.wall
+        if order.beside is not None:
+            assert order.sip_call_id not in self.invites, "an INVITE left twice"
+            self.invites.add(order.sip_call_id)
+            agent = self.agents.dial(order)
+            leg = Leg(order.leg, agent[0], order.number, order.trunk, wall, now, beside=order.beside, agent=agent)
+            leg.gives_up_at = now + (self.store.calls[agent[0]].agent_legs[agent[1:]].record.until - wall) / 1000
+            self.legs[order.leg] = leg
+            self._judge_departure(order.trunk, self.agents.configuration_of(agent), now)
+            return
         call = next((c for c, line in self.lines.items() if line.invite == order.sip_call_id), None)
         assert call is not None, "an INVITE left that is not on disk"
         line, campaign = self.lines[call], self.campaign_of(call)
@@ -315,29 +335,43 @@ class Judge:
         self.invites.add(order.sip_call_id)
         assert not line.rang
         assert wall >= line.due_at or self.stepped_back_at >= line.decided_at, "an INVITE left early"
-        assert all(leg.call != call for leg in self.legs.values()), "two legs of one call"
-        assert all(leg.phone != order.number for leg in self.legs.values()), "two legs to one number"
+        assert self._leg_of(call) is None, "two legs of one call"
+        callees = [leg for leg in self.legs.values() if leg.beside is None]
+        assert all(leg.phone != order.number for leg in callees), "two legs to one number"
         assert all(self.store.calls[other].phone != order.number for other in self.unheard), "a number that may ring"
         assert order.number == self.store.calls[call].phone
         self.legs[order.leg] = Leg(order.leg, call, order.number, order.trunk, wall, now)
         assert self.armed.pop(call) == order.trunk
-        self._judge_channels(order.trunk, line)
-        self._judge_rate(order.trunk, line, now)
+        self._judge_departure(order.trunk, line.configuration, now)
         if line.number == 1 and first_invite:
             self._judge_stagger(campaign, line, now)
 
-    def _judge_channels(self, name: str, line: Line) -> None:
-        if line.configuration < self.configuration:
-            return
-        held = [trunk for trunk, _ in self.unheard.values()]
-        legs = sum(leg.trunk == name for leg in self.legs.values())
-        assert legs + held.count(name) <= self.trunks[name].max_concurrent_calls
-        assert len(self.legs) + len(held) <= self.max_concurrent_calls
+    def _judge_departure(self, name: str, configuration: int, now: float) -> None:
+        """What was decided under a configuration that holds no more may leave by the limits of before."""
+        if configuration == self.configuration:
+            taken = [leg.trunk for leg in self.legs.values()] + self._held()
+            assert taken.count(name) <= self.trunks[name].max_concurrent_calls
+            assert len(taken) <= self.max_concurrent_calls
+        self._judge_rate(name, configuration, now)
 
-    def _judge_rate(self, name: str, line: Line, now: float) -> None:
+    def _held(self) -> list[str]:
+        """The trunks whose channels are taken, as far as anybody knows, by what a process before left behind."""
+        return [name for name, _ in [*self.unheard.values(), *self.agents.unheard.values()]]
+
+    @property
+    def taken(self) -> list[str]:
+        """The trunk of every channel that is taken."""
+        return [
+            *(leg.trunk for leg in self.legs.values()),
+            *self.armed.values(),
+            *(trunk for trunk, _ in self.unheard.values()),
+            *self.agents.channels,
+        ]
+
+    def _judge_rate(self, name: str, configuration: int, now: float) -> None:
         before = self.departures[name]
         before.append(now)
-        if line.configuration < self.configuration:
+        if configuration < self.configuration:
             return
         per_second = self.trunks[name].calls_per_second
         interval, most = 1 / per_second, max(1, int(per_second))
@@ -355,6 +389,9 @@ class Judge:
 
     def news(self, event: LegEvent) -> None:
         leg = self.legs[event.leg]
+        if leg.beside is not None:
+            self._news_of_agent(leg, event)
+            return
         line = self.lines[leg.call]
         match event:
             case InviteSent():
@@ -383,6 +420,15 @@ class Judge:
                 line.doubted = True
                 line.verdict = None if leg.hung_up else DOUBTED
 
+    def _news_of_agent(self, leg: Leg, event: LegEvent) -> None:
+        leg.sent = leg.sent or isinstance(event, InviteSent)
+        leg.rang = leg.rang or isinstance(event, Rang)
+        leg.answered = leg.answered or isinstance(event, Answered)
+        if isinstance(event, InviteSent) and self.stepped_at > float("-inf"):
+            self.unsure_at = self.clock.mono
+        if isinstance(event, LegEnded | LegRefused | LegLost):
+            del self.legs[event.leg]
+
     def _expect_retry(self, leg: Leg, line: Line, event: LegEnded | LegRefused) -> None:
         """Where and when a technical retry would follow, if one does."""
         now = line.retry_since = self.clock.mono
@@ -407,6 +453,9 @@ class Judge:
         leg = self.legs[id_]
         assert not leg.hung_up, "hung up twice"
         leg.hung_up = True
+        if leg.beside is not None:
+            self.agents.hung_up(leg, ordered=ordered)
+            return
         if not leg.answered and not ordered:
             assert self.clock.mono >= self._limit(leg), "CANCEL before the ring timeout"
 
@@ -417,12 +466,15 @@ class Judge:
     def overdue(self) -> list[Leg]:
         """Legs that ring or talk for longer than the playbook allows."""
         assert all(self.clock.mono <= until + 0.001 for _, until in self.unheard.values()), "held for too long"
-        return [leg for leg in self.legs.values() if not leg.hung_up and self.clock.mono > self._limit(leg) + 0.001]
+        callees = [leg for leg in self.legs.values() if leg.beside is None and not leg.hung_up]
+        late = [leg for leg in callees if self.clock.mono > self._limit(leg) + 0.001]
+        return late + self.agents.left_alone()
 
     def crashed(self) -> None:
         """The process is gone, its workers with it: nothing is on the wire, and what was not stored never was."""
         self.legs.clear()
         self.armed.clear()
+        self.agents.crashed()
         self._decided.clear()
         self.unheard = {call: held for call in self.lines if (held := self._unheard(call)) is not None}
         for call, line in self.lines.items():
@@ -451,11 +503,13 @@ class Judge:
         """Nothing about the rate of this trunk can stand in the way of an INVITE."""
         interval = 1 / self.trunks[trunk].calls_per_second / self.pacing().throttle(trunk).share(Mono(self.clock.mono))
         past = max([self.booted_at, self.unsure_at, *self.departures[trunk][-1:]])
-        return trunk not in self.armed.values() and self.clock.mono > past + max(1.1, interval + 0.1)
+        return trunk not in [*self.armed.values(), *self.agents.armed.values()] and self.clock.mono > past + max(
+            1.1, interval + 0.1
+        )
 
     def left_behind(self) -> list[CallId]:
         """Calls that are due, that nothing stands in the way of, and that were not armed."""
-        if len(self.legs) + len(self.armed) + len(self.unheard) >= self.max_concurrent_calls:
+        if len(self.taken) >= self.max_concurrent_calls:
             return []
         open_trunks = self._free()
         busy = {self.store.calls[call].phone for call in self.lines}
@@ -509,8 +563,7 @@ class Judge:
         return any(self.down_at.get(trunk, float("-inf")) >= line.retry_since for trunk in route)
 
     def _free(self) -> set[str]:
-        taken = [leg.trunk for leg in self.legs.values()] + list(self.armed.values())
-        taken += [trunk for trunk, _ in self.unheard.values()]
+        taken = self.taken
         return {
             name
             for name, trunk in self.trunks.items()

@@ -18,6 +18,7 @@ from dialer.core.events import (
     PlayEnded,
     Rang,
     RecordEnded,
+    Referred,
     StreamEnd,
     StreamEnded,
     StreamOpened,
@@ -58,6 +59,7 @@ class FakeCallControl:
         self.legs: dict[LegId, FakeLeg] = {}
         self.dialed: list[DialOrder] = []
         self.asked: list[str] = []
+        self.bridged: list[tuple[LegId, LegId]] = []
         self._places, self._trunks, self._audio = places, trunks, audio or {}
         self._servers = servers
         self._receive: Callable[[LegEvent], None] = lambda _: None
@@ -68,7 +70,9 @@ class FakeCallControl:
     def dial(self, leg: LegId, order: DialOrder) -> None:
         if order.trunk not in self._trunks:
             self._soon(lambda: LegRefused(leg, self._now(), f"there is no trunk {order.trunk}", transient=False))
-        elif not order.number.lstrip("+").isdigit():
+        elif order.beside is not None and order.beside not in self.legs:
+            self._soon(lambda: LegRefused(leg, self._now(), "there is no such leg to be beside", transient=True))
+        elif not _is_fit(order):
             self._soon(lambda: LegRefused(leg, self._now(), "not a number that can be dialed", transient=False))
         elif self.free_places() == 0:
             self._soon(lambda: LegRefused(leg, self._now(), "no free place", transient=True))
@@ -82,7 +86,7 @@ class FakeCallControl:
         found = self.legs.get(leg)
         if found is None:
             return
-        number = found.order.number
+        number = _user(found.order)
         status = next((status for status in REFUSALS if number.endswith(status)), None)
         if status is not None:
             self.end(leg, EndedBy.FAR, sip_status=int(status), q850=REFUSALS[status])
@@ -202,6 +206,22 @@ class FakeCallControl:
             token, found.stream = found.stream, None
             self._tell(StreamEnded(leg, token, by, reason, outcome))
 
+    def bridge(self, leg: LegId, other: LegId) -> None:
+        if leg in self.legs and other in self.legs:
+            self.bridged.append((leg, other))
+
+    def refer(self, leg: LegId, token: int, number: str, uri: str) -> None:
+        order = DialOrder("", number, "", "", uri)
+        agent = _user(order)
+        status = next((int(status) for status in REFUSALS if agent.endswith(status)), 200)
+        if leg not in self.legs or not _is_fit(order):
+            self._soon(lambda: Referred(leg, self._now(), token, 0, "cannot be sent", final=True, refused=True))
+            return
+        self._soon(lambda: Referred(leg, self._now(), token, 202, "Accepted"))
+        self._soon(lambda: Referred(leg, self._now(), token, 180, "Ringing"))
+        if not agent.endswith(RINGS):
+            self._soon(lambda: Referred(leg, self._now(), token, status, "", final=True))
+
     def press(self, leg: LegId, digits: str) -> None:
         """The callee presses keys."""
         for digit in digits:
@@ -223,3 +243,12 @@ class FakeCallControl:
 
     def _tell(self, event: LegEvent) -> None:
         self._receive(event)
+
+
+def _user(order: DialOrder) -> str:
+    return order.uri.removeprefix("sip:").partition("@")[0] or order.number
+
+
+def _is_fit(order: DialOrder) -> bool:
+    """A number, or the URI of one at the far side."""
+    return _user(order).lstrip("+").isdigit() and order.uri.rpartition("@")[2] in {"", "127.0.0.1"}

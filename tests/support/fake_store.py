@@ -12,6 +12,9 @@ from operator import itemgetter
 from typing import Any
 
 from dialer.core.changes import (
+    AgentArmed,
+    AgentEnded,
+    AgentMoved,
     AttemptAnswered,
     AttemptArmed,
     AttemptDialed,
@@ -26,6 +29,7 @@ from dialer.core.changes import (
     ContactWritten,
     RecallScheduled,
     StepTaken,
+    TransferMoved,
 )
 from dialer.core.model import (
     AccountId,
@@ -36,6 +40,7 @@ from dialer.core.model import (
     CampaignStatus,
     Disposition,
     HeldCall,
+    OpenAgentLeg,
     OpenAttempt,
     WallMs,
 )
@@ -65,6 +70,12 @@ class FakeAttempt:
 
 
 @dataclass
+class FakeAgentLeg:
+    record: OpenAgentLeg
+    ended: AgentEnded | None = None
+
+
+@dataclass
 class FakeCall:
     phone: str
     contact: dict[str, Any]
@@ -72,6 +83,7 @@ class FakeCall:
     first_dialed_at: WallMs | None = None
     next_at: WallMs | None = None
     finished: Disposition | None = None
+    agent_legs: dict[tuple[int, int], FakeAgentLeg] = field(default_factory=dict)
 
     @property
     def open(self) -> FakeAttempt | None:
@@ -228,6 +240,10 @@ class FakeStore:
     def open_attempts(self) -> list[OpenAttempt]:
         return [call.open.record for _, call in sorted(self.calls.items()) if call.open is not None]
 
+    def open_agent_legs(self) -> list[OpenAgentLeg]:
+        rows = [row for _, row in sorted(self.calls.items())]
+        return [leg.record for row in rows for _, leg in sorted(row.agent_legs.items()) if leg.ended is None]
+
     def due_timers(self, until: WallMs) -> Iterator[tuple[WallMs, CallId]]:
         while (first := self._first_timer()) is not None and first[0] <= until:
             self._given.add(first)
@@ -248,6 +264,8 @@ class FakeStore:
                 row.next_at = WallMs(row.next_at + step_ms)
             if row.open is not None:
                 row.open.record = _moved(row.open.record, step_ms)
+            for leg in row.agent_legs.values():
+                leg.record = replace(leg.record, until=WallMs(leg.record.until + step_ms))
         self._given = {(WallMs(due + step_ms), call) for due, call in self._given}
 
     def next_timer(self) -> WallMs | None:
@@ -285,6 +303,9 @@ class FakeStore:
             self._move(change)
             return
         row = self.calls.get(change.call)
+        if isinstance(change, AgentMoved | AgentEnded):
+            self._of_agent_leg(change, row)
+            return
         _demand(row is not None and row.finished is None, change)
         assert row is not None
         match change:
@@ -308,12 +329,25 @@ class FakeStore:
                 _demand(row.open is None, change)
                 row.finished, row.next_at = change.disposition, None
                 self.reviewed.discard(change.call)
+            case TransferMoved():
+                pass
             case _:
                 self._of_attempt(change, row)
 
+    def _of_agent_leg(self, change: AgentMoved | AgentEnded, row: FakeCall | None) -> None:
+        leg = None if row is None else row.agent_legs.get((change.number, change.position))
+        _demand(leg is not None and leg.ended is None, change)
+        assert leg is not None
+        if isinstance(change, AgentMoved):
+            leg.record = replace(leg.record, dialog=change.dialog)
+        else:
+            leg.ended = change
+
     def _of_attempt(self, change: Change, row: FakeCall) -> None:
         attempt = row.open
-        assert not isinstance(change, CampaignMoved | CallFinished | CallSnoozed)
+        assert not isinstance(
+            change, CampaignMoved | CallFinished | CallSnoozed | AgentMoved | AgentEnded | TransferMoved
+        )
         _demand(attempt is not None and attempt.record.number == change.number, change)
         assert attempt is not None
         match change:
@@ -340,6 +374,12 @@ class FakeStore:
                 attempt.record = replace(attempt.record, dialog=change.dialog)
             case AttemptWithdrawn():
                 attempt.record = replace(attempt.record, withdrawn=True)
+            case AgentArmed():
+                key = change.number, change.position
+                _demand(key not in row.agent_legs, change)
+                row.agent_legs[key] = FakeAgentLeg(
+                    OpenAgentLeg(change.call, change.campaign, *key, change.trunk, change.until)
+                )
 
     def _claim(self, change: AttemptArmed | RecallScheduled | CallSnoozed, number: int) -> FakeCampaign:
         held = self.campaigns[change.campaign]

@@ -61,11 +61,14 @@ class FarEnd:
         return message
 
     def send(self, message: Message) -> None:
-        self.send_bytes(message.call_id, message.encode())
+        self.send_to(message, self._peers[message.call_id])
 
     def send_bytes(self, call_id: str, data: bytes) -> None:
         """To the peer of that call."""
         self._socket.sendto(data, self._peers[call_id])
+
+    def send_to(self, message: Message, place: tuple[str, int]) -> None:
+        self._socket.sendto(message.encode(), place)
 
     def reply(
         self, request: Request, status: int, *headers: tuple[str, str], sdp: bool = False, tag: str = "far"

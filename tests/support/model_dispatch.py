@@ -8,7 +8,7 @@ from dialer.core.changes import (
     Change,
 )
 from dialer.core.dispatch import ARM_AHEAD_SECONDS, Dispatch, Limits
-from dialer.core.effects import AskTrunk, Dial, HangUp, PlayAudio
+from dialer.core.effects import AskTrunk, Bridge, Dial, HangUp, PlayAudio, RingBack, Speak, StopAudio
 from dialer.core.events import (
     Answered,
     EndedBy,
@@ -288,6 +288,8 @@ class Rig:
             )
         for opened in self.store.open_attempts():
             self.dispatch.recover(opened, self.store.call(opened.call), now)
+        for agent_leg in self.store.open_agent_legs():
+            self.dispatch.recover_agent(agent_leg, now)
         self.turn()
 
     # To the end
@@ -316,16 +318,18 @@ class Rig:
         assert all(held.status in ended for held in self.store.campaigns.values())
         assert self.dispatch.live == 0
         assert self.dispatch.pacing.taken == 0
+        assert not self.store.open_agent_legs(), "a leg to an agent has no end"
         assert len(self.dispatch._lanes) == 0, "a campaign that is over still takes memory"
 
     def check(self) -> None:
         """What holds between any two things that happen."""
-        taken = [leg.trunk for leg in self.judge.legs.values()] + list(self.judge.armed.values())
-        taken += [trunk for trunk, _ in self.judge.unheard.values()]
+        taken = self.judge.taken
         channels = self.dispatch.pacing.channels()
         assert {name: used for name, (used, _) in channels.items()} == {name: taken.count(name) for name in channels}
         assert self.dispatch.pacing.taken == len(taken)
-        assert self.dispatch.live >= len(taken)
+        callees = sum(leg.beside is None for leg in self.judge.legs.values())
+        assert self.dispatch.live >= callees + len(self.judge.armed) + len(self.judge.unheard)
+        assert not self.dispatch.idle or not taken
 
     # Inside
 
@@ -363,7 +367,12 @@ class Rig:
                     self.judge.dial(effect)
                 case HangUp(leg):
                     self.judge.hung_up(leg, ordered=self._ordered)
-                case PlayAudio(leg, token, _):
+                case PlayAudio(leg, token) | Speak(leg, token) | RingBack(leg, token):
                     self.judge.legs[leg].playing = token
+                case StopAudio(leg):
+                    assert self.judge.legs[leg].playing is not None
+                    self.judge.legs[leg].playing = None
+                case Bridge(leg, other):
+                    self.judge.agents.bridge(leg, other)
                 case AskTrunk(trunk):
                     self._asked.append(trunk)

@@ -66,8 +66,15 @@ class Events:
         return last
 
 
-def order(number: str = "+34600000001", *, trunk: str = "far", caller_id: str = "") -> DialOrder:
-    return DialOrder(trunk, number, caller_id, f"call-{next(_numbers)}@tests")
+def order(
+    number: str = "+34600000001",
+    *,
+    trunk: str = "far",
+    caller_id: str = "",
+    uri: str = "",
+    beside: LegId | None = None,
+) -> DialOrder:
+    return DialOrder(trunk, number, caller_id, f"call-{next(_numbers)}@tests", uri, beside)
 
 
 def trunk_to(port: int, name: str = "far", **profile: Any) -> TrunkProfile:

@@ -26,7 +26,7 @@ def test_every_message_comes_out_as_it_went_in(message: Any) -> None:
 
 
 def test_a_line_is_the_messages_name_and_its_fields() -> None:
-    dial = b'Dial {"leg":7,"trunk":"pbx","number":"+34600","caller_id":"","sip_call_id":"id"}'
+    dial = b'Dial {"leg":7,"trunk":"pbx","number":"+34600","caller_id":"","sip_call_id":"id","uri":"","beside":null}'
     assert encode(Dial(LegId(7), "pbx", "+34600", "", "id")) == dial
     end = LegEnded(LegId(7), WallMs(5), EndedBy.FAR, 486, 17, None, "Busy", {"jitter_ms": 0.5})
     name, _, fields = encode(end).partition(b" ")

@@ -13,6 +13,16 @@ from scheduler.store import SqliteStore
 from tests.support.fake_store import PLAYBOOK
 from tests.support.sqlite_world import SqliteWorld
 
+SINCE_VERSION_1 = [
+    "m002_events",
+    "m003_steps",
+    "m004_hours",
+    "m005_limits",
+    "m006_attempts",
+    "m007_review",
+    "m008_agent_legs",
+]
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -20,15 +30,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_new_database_is_made_and_is_sound(path: Path) -> None:
-    assert migrate(path) == [
-        "m001_schema",
-        "m002_events",
-        "m003_steps",
-        "m004_hours",
-        "m005_limits",
-        "m006_attempts",
-        "m007_review",
-    ]
+    assert migrate(path) == ["m001_schema", *SINCE_VERSION_1]
     assert check(path) == []
 
 
@@ -58,7 +60,7 @@ def test_a_database_of_version_1_becomes_what_a_new_one_is_and_keeps_its_rows(tm
     connection.close()
     with pytest.raises(DatabaseNotReady, match="schema version 1"):
         SqliteStore(old)
-    assert migrate(old) == ["m002_events", "m003_steps", "m004_hours", "m005_limits", "m006_attempts", "m007_review"]
+    assert migrate(old) == SINCE_VERSION_1
     migrate(new)
     assert schema(old) == schema(new)
     connection = connect(old)
@@ -116,7 +118,7 @@ def test_attempts_and_counts_of_version_5_are_what_they_were(tmp_path: Path) -> 
     connection.execute("INSERT INTO step VALUES (99, 1, 1, '{}', NULL)")  # of a campaign that was pruned
     before = connection.execute("SELECT * FROM campaign").fetchone()
     connection.close()
-    assert migrate(path) == ["m006_attempts", "m007_review"]
+    assert migrate(path) == SINCE_VERSION_1[4:]
     assert check(path) == []
 
     store = SqliteStore(path)

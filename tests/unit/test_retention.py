@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from dialer.core.changes import (
+    AgentArmed,
+    AgentEnded,
     AttemptArmed,
     AttemptEnded,
     CallFinished,
@@ -44,7 +46,11 @@ def armed(c: Campaign, position: int) -> AttemptArmed:
 def ended(c: Campaign, position: int) -> list[Change]:
     call = CallId(c.first_call + position)
     step = StepTaken(call, c.id, 1, WallMs(T0), 1, '{"do":"hangup"}')
-    return [armed(c, position), step, AttemptEnded(call, c.id, 1, WallMs(T0), Disposition.BUSY, "", 486, None, "far")]
+    sip_call_id, until = f"{call}@x-agent-1", WallMs(T0 + 1)
+    agent = AgentArmed(call, c.id, 1, 1, WallMs(T0), until, "+34910000009", "pbx", "", sip_call_id)
+    gone = AgentEnded(call, c.id, 1, 1, WallMs(T0), Disposition.ANSWERED, "", 200, None, "far")
+    begun = [armed(c, position), agent, gone, step]
+    return [*begun, AttemptEnded(call, c.id, 1, WallMs(T0), Disposition.BUSY, "", 486, None, "far")]
 
 
 def complete(world: SqliteWorld, c: Campaign, *, at: int = T0) -> None:
@@ -55,7 +61,7 @@ def complete(world: SqliteWorld, c: Campaign, *, at: int = T0) -> None:
 
 
 def rows(world: SqliteWorld) -> dict[str, int]:
-    tables = ("campaign", "call", "attempt", "step", "timer", "outcome")
+    tables = ("campaign", "call", "attempt", "agent_leg", "step", "timer", "outcome")
     return {t: world.connection.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in tables}
 
 
@@ -64,7 +70,7 @@ def test_a_finished_campaign_goes_with_all_that_is_its_own(world: SqliteWorld) -
     kept = world.add_campaign(size=2)
     complete(world, kept)
     assert prune(world.path, ended_before=LATER, rest=rest) == Pruned(campaigns=1, calls=450)
-    assert rows(world) == {"campaign": 1, "call": 2, "attempt": 2, "step": 2, "timer": 0, "outcome": 1}
+    assert rows(world) == {"campaign": 1, "call": 2, "attempt": 2, "agent_leg": 2, "step": 2, "timer": 0, "outcome": 1}
     assert prune(world.path, ended_before=LATER, rest=rest) == Pruned()
 
 
@@ -99,7 +105,7 @@ def test_a_cancelled_campaign_goes_with_the_timers_that_nobody_met_but_not_while
     assert prune(world.path, ended_before=LATER, rest=rest) == Pruned()
     world.store.apply([*ended(gone, 1)[1:], _finished(gone, 1)])
     assert prune(world.path, ended_before=LATER, rest=rest) == Pruned(campaigns=1, calls=3)
-    assert rows(world) == {"campaign": 1, "call": 1, "attempt": 1, "step": 1, "timer": 1, "outcome": 0}
+    assert rows(world) == {"campaign": 1, "call": 1, "attempt": 1, "agent_leg": 1, "step": 1, "timer": 1, "outcome": 0}
     world.reopen()
     assert [call for _, call in world.store.due_timers(WallMs(T0 + 7_200_000))] == [other.first_call]
 

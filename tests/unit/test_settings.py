@@ -10,7 +10,7 @@ import pytest
 from config import settings
 from config.settings import InvalidSettings, Settings, find_file, load
 from dialer.core.model import Disposition
-from dialer.machine import trunk_limits, trunk_profile
+from dialer.machine import agent_rules, trunk_limits, trunk_profile
 from sip.trunk import TrunkProfile
 
 Read = Callable[[str], Settings]
@@ -455,6 +455,7 @@ def test_numbers_abroad_can_only_be_refused_where_it_is_known_what_is_abroad(tmp
         ('srtp = "mandatory"', "trunks.pbx.srtp: needs ;transport=tls"),
         ('srtp = "always"', "trunks.pbx.srtp: must be"),
         ("options_interval_seconds = -1", "trunks.pbx.options_interval_seconds: must be 0 or more"),
+        ('domains = ["sales.example/x"]', "trunks.pbx.domains.0: must be a host, or HOST:PORT"),
         ('dispositions = { "180" = "busy" }', "must be a final SIP status"),
         ('dispositions = { "480" = "answered" }', "trunks.pbx.dispositions.480: must be"),
     ],
@@ -473,7 +474,7 @@ def test_a_trunks_settings_reach_the_sip_floor_and_the_core(tmp_path: Path) -> N
         '[trunks.pbx]\nuri = "sip:10.0.0.5;transport=tls"\nfrom_user = "acct"\nassert_identity = true\nanonymous = true\n'
         'strip_digits = 2\nprefix = "0"\nsend_plus = false\noutbound_proxy = "sip:10.0.0.1;transport=tls"\n'
         'codecs = ["pcmu", "pcma"]\nverify = false\nsrtp = "mandatory"\noptions_interval_seconds = 5\n'
-        'dispositions = { "480" = "no_answer" }\n'
+        'dispositions = { "480" = "no_answer" }\ndomains = ["Sales.Example", "10.0.0.9:5080"]\n'
     )
     trunk = load(file).trunks["pbx"]
     assert trunk_profile("pbx", trunk) == TrunkProfile(
@@ -489,7 +490,10 @@ def test_a_trunks_settings_reach_the_sip_floor_and_the_core(tmp_path: Path) -> N
         codecs=["pcmu", "pcma"],
         verify=False,
         srtp="mandatory",
+        domains=["sales.example", "10.0.0.9:5080"],
     )
     limits = trunk_limits("pbx", trunk)
     assert limits.options_interval_seconds == 5
     assert limits.dispositions == {480: Disposition.NO_ANSWER}
+    reached = agent_rules(load(file)).domains
+    assert reached == dict.fromkeys(["10.0.0.5", "10.0.0.5:5061", "sales.example", "10.0.0.9:5080"], ("pbx",))

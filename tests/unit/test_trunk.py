@@ -2,7 +2,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sip.trunk import Target, TrunkProfile, UnfitForSip, asserted_identity, from_uri, request_user
+from sip.trunk import (
+    Target,
+    TrunkProfile,
+    UnfitForSip,
+    asserted_identity,
+    from_uri,
+    refer_to,
+    request_uri,
+    request_user,
+)
 
 
 @pytest.mark.parametrize(
@@ -69,3 +78,38 @@ def test_the_caller_id_goes_where_the_profile_says() -> None:
 def test_a_user_that_would_break_the_header_is_refused(profile: dict[str, str]) -> None:
     with pytest.raises(UnfitForSip, match="From URI"):
         from_uri(TrunkProfile("pbx", "sip:pbx.example", **profile), "")  # type: ignore[arg-type]
+
+
+PBX = TrunkProfile("pbx", "sip:10.0.0.5:5070;transport=tcp", strip_digits=2, prefix="0", domains=["sales.example"])
+
+
+@pytest.mark.parametrize(
+    ("number", "uri", "request_to", "refer"),
+    [
+        ("+34600000001", "", "sip:0600000001@10.0.0.5:5070;transport=tcp", "<sip:0600000001@10.0.0.5:5070>"),
+        ("", "sip:ana@10.0.0.5", "sip:ana@10.0.0.5:5070;transport=tcp", "<sip:ana@10.0.0.5:5070>"),
+        (
+            "",
+            "sip:+34600000001@10.0.0.5:5070",
+            "sip:+34600000001@10.0.0.5:5070;transport=tcp",
+            "<sip:+34600000001@10.0.0.5:5070>",
+        ),
+        ("", "sip:ana@Sales.Example", "sip:ana@sales.example", "<sip:ana@sales.example>"),
+    ],
+)
+def test_an_agents_number_takes_the_trunks_form_and_a_uri_stays_as_it_is(
+    number: str, uri: str, request_to: str, refer: str
+) -> None:
+    assert request_uri(PBX, number, uri) == request_to
+    assert refer_to(PBX, number, uri) == refer
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["sip:ana@elsewhere.example", "sip:ana@10.0.0.5:5060", "sip:ana", "sip:ana@10.0.0.5>;x", "sip:a\r\nb@10.0.0.5",
+     "sip:ana@sales.example?Subject=x", "tel:+34600000001", "sip:<ana>@10.0.0.5"],
+)  # fmt: skip
+def test_a_uri_that_the_trunk_does_not_lead_to_or_that_is_none_never_gets_near_a_header(uri: str) -> None:
+    for read in (request_uri, refer_to):
+        with pytest.raises(UnfitForSip):
+            read(PBX, "", uri)

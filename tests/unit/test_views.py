@@ -5,6 +5,9 @@ from typing import Any
 import pytest
 
 from dialer.core.changes import (
+    AgentArmed,
+    AgentEnded,
+    AgentMoved,
     AttemptArmed,
     AttemptDialed,
     AttemptEnded,
@@ -12,6 +15,7 @@ from dialer.core.changes import (
     CallSnoozed,
     CampaignMoved,
     Change,
+    LegStage,
     RecallScheduled,
 )
 from dialer.core.model import CallId, Campaign, CampaignStatus, Disposition, WallMs
@@ -301,9 +305,44 @@ def test_a_call_is_shown_with_its_attempts(world: SqliteWorld, views: Views, dat
                 "ring_seconds": None,
                 "talk_seconds": None,
                 "rtp": None,
+                "agent_legs": [],
             }
         ],
     }
+
+
+def test_an_attempt_is_shown_with_its_legs_to_agents(world: SqliteWorld, views: Views, database: Database) -> None:
+    c = world.add_campaign(size=1, launch_at=T0)
+    call = nth(c, 0)
+    world.store.apply(
+        [
+            armed(c, 0),
+            AgentArmed(
+                call, c.id, 1, 1, WallMs(T0), WallMs(T0 + 9_000), "+34910000009", "pbx", "+34900", "0@x-agent-1"
+            ),
+            AgentMoved(call, c.id, 1, 1, LegStage.DIALED, WallMs(T0 + 5), "dialog"),
+            AgentEnded(call, c.id, 1, 1, WallMs(T0 + 700), Disposition.BUSY, "486 Busy Here", 486, 17, "far"),
+        ]
+    )
+    shown = views.call(1, database.ids.call_uuid(call))
+    assert shown is not None
+    assert shown["attempts"][0]["agent_legs"] == [
+        {
+            "agent": "+34910000009",
+            "trunk": "pbx",
+            "caller_id": "+34900",
+            "sip_call_id": "0@x-agent-1",
+            "dialed_at": "2025-03-01T10:00:00.005Z",
+            "ringing_at": None,
+            "answered_at": None,
+            "ended_at": "2025-03-01T10:00:00.700Z",
+            "disposition": "busy",
+            "reason": "486 Busy Here",
+            "sip_status": 486,
+            "q850_cause": 17,
+            "ended_by": "far",
+        }
+    ]
 
 
 @pytest.mark.parametrize(
