@@ -11,7 +11,7 @@ from dialer.core.dispatch import Limits
 from dialer.core.effects import TrunkMoved
 from dialer.core.explain import Rule
 from dialer.core.model import Campaign, Disposition, LegId, Mono, Now, Trunk, WallMs
-from dialer.core.pacing import Pacing, Rate, Sent
+from dialer.core.pacing import GUARD_SECONDS, Pacing, Rate, Sent
 from dialer.core.playbook import Playbook
 from tests.support.dispatch_judge import Leg
 from tests.support.model_dispatch import Rig
@@ -134,7 +134,7 @@ def test_a_sliding_second_counts_what_left_before_the_change() -> None:
         rate.take(sent)
         sent.left(sent.at)
     rate.change_to(3)
-    assert rate.earliest() == pytest.approx(0.85 + 1.005), "the third last of them is still in the second"
+    assert rate.earliest() == pytest.approx(0.85 + 1 + GUARD_SECONDS), "the third last of them is still in the second"
     rate.change_to(25)
     assert rate.earliest() == pytest.approx(0.95 + 0.04)
 
