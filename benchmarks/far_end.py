@@ -210,8 +210,8 @@ class FarEnd:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait(10)
+        with self._process:
+            self._process.terminate()
 
     def seen(self) -> Seen:
         """What it has seen so far."""

@@ -113,6 +113,8 @@ class Soak:
             if self.broker is not None and not self.broker.is_up:
                 self.broker.start()
             eventually(lambda: self._metric("dialer_outbox_events") == 0, 60, "all events are delivered")
+            assert self._pruning is not None
+            self._pruning.join()
             report.given_up = round(self._metric("dialer_events_given_up_total"))
             report.backups = len(list((self._folder / "backups").glob("dialer-*.db")))
             assert self._metric("dialer_backup_failures_total") == 0, "a backup failed"
