@@ -126,9 +126,16 @@ def _finish(part: Path, stamp: str) -> None:
 
 
 def _publish(part: Path, file: Path, *, replace: bool) -> None:
-    if os.path.lexists(file) and not replace:
-        raise NoBackup(f"{file} was made by somebody else meanwhile")
-    part.rename(file)
+    if replace:
+        part.rename(file)
+    else:
+        try:
+            os.link(part, file)
+        except FileExistsError:
+            raise NoBackup(f"{file} was made by somebody else meanwhile") from None
+        except OSError:
+            # A file system without hard links, as of a network share: what was made this very moment would be lost.
+            part.rename(file)
     sync_folder(file.parent)
 
 

@@ -99,6 +99,18 @@ def test_a_file_that_somebody_made_meanwhile_stays(
     assert alone(file)
 
 
+def test_a_file_system_without_hard_links_takes_backups_too(
+    world: SqliteWorld, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, os.strerror(1))
+
+    monkeypatch.setattr(os, "link", refuse)
+    back_up(world.path, file)
+    assert check(file) == []
+    assert alone(file)
+
+
 def test_the_database_is_never_its_own_backup(world: SqliteWorld, tmp_path: Path) -> None:
     (tmp_path / "link.db").symlink_to(world.path)
     for name in (world.path, tmp_path / "link.db"):
