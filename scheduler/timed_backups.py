@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +16,7 @@ from scheduler.backup import PART
 
 _log = logging.getLogger(__name__)
 
-_NAME: Final = re.compile(r"dialer-(\d{8}T\d{6}Z)\.db")
-_STAMP: Final = "%Y%m%dT%H%M%SZ"
+_NAME: Final = "dialer-%Y%m%dT%H%M%SZ.db"
 _HOME: Final = str(Path(__file__).resolve().parent.parent)
 # A disk that was full may have room again long before the next backup is due.
 _RETRY_SECONDS: Final = 600.0
@@ -75,7 +73,7 @@ class TimedBackups:
         """Take one; None, or why there is none."""
         try:
             await asyncio.to_thread(self._make_room)
-            file = self._directory / f"dialer-{datetime.fromtimestamp(at / 1000, UTC):{_STAMP}}.db"
+            file = self._directory / datetime.fromtimestamp(at / 1000, UTC).strftime(_NAME)
             fault = await _in_a_process(self._database, file)
             if fault is None:
                 self.state.size_bytes = await asyncio.to_thread(self._settle, file)
@@ -91,7 +89,7 @@ class TimedBackups:
 
     def _settle(self, file: Path) -> int:
         """Remove what is older than the newest few, now that there is one more; the size of that."""
-        for old in _backups(self._directory)[: -self._keep]:
+        for _, old in _backups(self._directory)[: -self._keep]:
             old.unlink(missing_ok=True)
         return file.stat().st_size
 
@@ -99,17 +97,19 @@ class TimedBackups:
 def newest_backup(directory: Path) -> WallMs | None:
     """When the newest backup in the folder was begun; None: there is none, or no such folder."""
     found = _backups(directory)
-    return _begun(found[-1]) if found else None
+    return found[-1][0] if found else None
 
 
-def _backups(directory: Path) -> list[Path]:
-    """Oldest first: their names sort by time."""
-    return sorted(path for path in directory.glob("dialer-*.db") if _NAME.fullmatch(path.name) and path.is_file())
-
-
-def _begun(file: Path) -> WallMs:
-    stamp = datetime.strptime(file.name, f"dialer-{_STAMP}.db").replace(tzinfo=UTC)
-    return WallMs(round(stamp.timestamp() * 1000))
+def _backups(directory: Path) -> list[tuple[WallMs, Path]]:
+    """With when each was begun, oldest first."""
+    found = []
+    for file in directory.glob("dialer-*.db"):
+        # A name that is none of ours, or no time, is somebody else's file.
+        with contextlib.suppress(ValueError):
+            begun = datetime.strptime(file.name, _NAME).replace(tzinfo=UTC)
+            if file.name == begun.strftime(_NAME) and file.is_file():
+                found.append((WallMs(round(begun.timestamp() * 1000)), file))
+    return sorted(found)
 
 
 async def _in_a_process(database: Path, file: Path) -> str | None:

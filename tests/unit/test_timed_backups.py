@@ -19,6 +19,7 @@ from tests.support.clock import EPOCH, FakeClock, run_in_fake_time
 from tests.support.event_world import until
 
 HOUR = 3600.0
+OTHERS = ("notes.txt", "dialer-20240101.db", "dialer-20249999T000000Z.db", "dialer-202411T000000Z.db")
 
 
 @pytest.fixture
@@ -78,7 +79,8 @@ async def test_one_is_taken_at_once_and_then_each_interval_and_the_newest_are_ke
     backups = TimedBackups(database, folder, interval_seconds=6 * HOUR, keep=2, clock=clock)
     backups.start()
     await asyncio.sleep(1)
-    make(folder / "notes.txt")
+    for others in OTHERS:
+        make(folder / others)
     make(folder / ".dialer-20250301T000000Z.db.xyz.part")
     await asyncio.sleep(24 * HOUR)
     await backups.stop()
@@ -89,7 +91,7 @@ async def test_one_is_taken_at_once_and_then_each_interval_and_the_newest_are_ke
         "dialer-20250302T040000Z.db",
         "dialer-20250302T100000Z.db",
     ]
-    assert names(folder) == ["dialer-20250302T040000Z.db", "dialer-20250302T100000Z.db", "notes.txt"]
+    assert names(folder) == sorted(["dialer-20250302T040000Z.db", "dialer-20250302T100000Z.db", *OTHERS])
     assert (backups.state.size_bytes, backups.state.failures) == (100, 0)
 
 
