@@ -14,8 +14,8 @@ def needed(method: str, path: str) -> str:
 
     >>> needed("GET", "/playbook"), needed("POST", "/campaign/x/pause"), needed("DELETE", "/contact/x")
     ('read', 'submit', 'admin')
-    >>> needed("GET", "/trace")
-    'admin'
+    >>> needed("GET", "/trace"), needed("POST", "/review/release")
+    ('admin', 'admin')
     """
     if method in {"GET", "HEAD"}:
         # What passes on the wire tells of the operator's trunks, too.

@@ -11,7 +11,7 @@ import pytest
 from dialer.core.changes import AttemptArmed, AttemptEnded, CampaignMoved, Change, RecallScheduled
 from dialer.core.model import CallId, Campaign, CampaignStatus, Disposition, WallMs
 from dialer.ports import StoreUnavailable
-from scheduler import batch, store, timers, views
+from scheduler import batch, review, store, timers, views
 from scheduler.connection import connect, transaction
 from scheduler.migrations import check
 from scheduler.store import SqliteStore
@@ -155,6 +155,8 @@ def test_nothing_of_a_loading_campaign_is_seen(world: SqliteWorld) -> None:
         (batch._DROP_TIMER, (1, 1)),
         (views._CALLS_LIVE, {"from": 1, "to": 2, "disposition": None, "limit": 1}),
         (views._CAMPAIGN_OF_CALL, (1, 1, 1)),
+        (review._STRETCHES, {"first": 1, "last": 2, "limit": 1}),
+        (review._HELD, {"start": 1, "stop": 2, "limit": 1}),
     ],
 )
 def test_no_statement_of_the_hot_paths_reads_a_whole_table(world: SqliteWorld, sql: str, asked: Any) -> None:
@@ -165,3 +167,12 @@ def test_no_statement_of_the_hot_paths_reads_a_whole_table(world: SqliteWorld, s
         if step.startswith("SCAN") and "open_attempt" not in step and "campaign_active" not in step
     ]
     assert whole == []
+
+
+@pytest.mark.parametrize("sql", [review._STRETCHES, review._HELD])
+def test_the_first_calls_of_a_long_stretch_under_review_are_read_without_sorting_all_of_it(
+    world: SqliteWorld, sql: str
+) -> None:
+    asked = {"first": 1, "last": 2, "start": 1, "stop": 2, "limit": 1}
+    plan = [row[3] for row in world.connection.execute("EXPLAIN QUERY PLAN " + sql, asked)]
+    assert not [step for step in plan if "TEMP B-TREE" in step]
