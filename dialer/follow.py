@@ -62,7 +62,7 @@ def view(campaign: Json) -> RenderableType:
         ProgressBar(total=max(accepted, 1), completed=calls["finished"], width=40),
         f"{calls['finished']} of {accepted} finished",
         f"{calls['live']} live",
-        f"{calls['scheduled']} scheduled",
+        _scheduled(campaign),
         f"{campaign['attempts']} attempts",
     )
     outcomes = Text("  ")
@@ -80,5 +80,11 @@ def summary(campaign: Json) -> str:
     outcomes = ", ".join(f"{name} {count}" for name, count in sorted(campaign["dispositions"].items()) if count)
     return (
         f"{campaign['status']}: {calls['finished']} of {sum(calls.values())} finished, {calls['live']} live, "
-        f"{calls['scheduled']} scheduled, {campaign['attempts']} attempts" + (f" ({outcomes})" if outcomes else "")
+        f"{_scheduled(campaign)}, {campaign['attempts']} attempts" + (f" ({outcomes})" if outcomes else "")
     )
+
+
+def _scheduled(campaign: Json) -> str:
+    # These wait for a person, whatever the campaign does: see `dialer review`.
+    reviewed = campaign.get("under_review")
+    return f"{campaign['calls']['scheduled']} scheduled" + (f" ({reviewed} under review)" if reviewed else "")

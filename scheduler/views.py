@@ -158,7 +158,8 @@ class Views:
         }
 
     def _estimate(self, row: _Row, recall: Sequence[float]) -> WallMs | None:
-        if row["status"] not in {CampaignStatus.SCHEDULED, CampaignStatus.RUNNING}:
+        # Nobody knows when a person will decide about what is under review.
+        if row["status"] not in {CampaignStatus.SCHEDULED, CampaignStatus.RUNNING} or row["under_review"]:
             return None
         pace = Pace(
             launch_at=WallMs(row["launch_at"] + row["clock_shift_ms"]),

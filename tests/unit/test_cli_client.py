@@ -127,3 +127,5 @@ def test_following_ends_with_the_campaign_and_shows_how_it_ended(terminal: bool,
 
 def test_a_campaign_in_one_line() -> None:
     assert summary(campaign(2)) == "running: 2 of 3 finished, 0 live, 1 scheduled, 2 attempts (answered 2)"
+    reviewed = {**campaign(2), "under_review": 1}
+    assert summary(reviewed).startswith("running: 2 of 3 finished, 0 live, 1 scheduled (1 under review), 2 attempts")

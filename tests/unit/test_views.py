@@ -439,6 +439,7 @@ def test_calls_under_review_are_counted_marked_and_listed_by_account_and_campaig
     shown = views.campaign(1, uuid)
     assert shown is not None
     assert shown["under_review"] == 2
+    assert (shown["status"], shown["estimated_end_at"]) == ("running", None)
 
     page = views.under_review(1, None, limit=2, after=None)
     assert page is not None
