@@ -78,19 +78,11 @@ class Contacts:
                 return False
             phone = row[1]
             (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM campaign").fetchone()
-            calls = _calls_to(connection, account_id, phone, 0)
+            calls = calls_to(connection, account_id, phone)
         with self._database.write() as connection:
             # What was posted since the long read, which did not hold the write lock.
-            calls += _calls_to(connection, account_id, phone, newest)
-            connection.executemany("UPDATE call SET phone = '', contact = '{}' WHERE id = ?", calls)
-            connection.executemany("UPDATE open_attempt SET dialog = NULL WHERE call_id = ?", calls)
-            made = _recordings_of(connection, calls)
-            connection.executemany(
-                "UPDATE agent_leg SET dialog = NULL, agent = '', caller_id = '' WHERE call_id = ?", calls
-            )
-            connection.executemany("DELETE FROM step WHERE call_id = ?", calls)
-            connection.executemany("UPDATE intake_change SET fields = '{}' WHERE call_id = ?", calls)
-            connection.execute("DELETE FROM contact WHERE id = ?", (contact,))
+            calls += calls_to(connection, account_id, phone, newest)
+            made = erase_person(connection, account_id, phone, calls)
         if self._recordings is not None:
             for name in made:
                 (self._recordings / f"{name}.wav").unlink(missing_ok=True)
@@ -120,8 +112,24 @@ def changed_fields(known: Fields, change: Mapping[str, Any]) -> Fields:
     return kept
 
 
-def _calls_to(connection: sqlite3.Connection, account: int, phone: str, after_campaign: int) -> list[tuple[int]]:
+def calls_to(connection: sqlite3.Connection, account: int, phone: str, after_campaign: int = 0) -> list[tuple[int]]:
+    """The account's calls to that number, as rows of their ids. Reads all calls of its campaigns after that one."""
     return connection.execute(_CALLS_TO, (account, after_campaign, phone)).fetchall()
+
+
+def erase_person(connection: sqlite3.Connection, account: int, phone: str, calls: Sequence[tuple[int]]) -> list[str]:
+    """Erase whom the account knows by that number, and those calls' data, in a write transaction.
+
+    Returns the names of their recordings, which are still there.
+    """
+    connection.executemany("UPDATE call SET phone = '', contact = '{}' WHERE id = ?", calls)
+    connection.executemany("UPDATE open_attempt SET dialog = NULL WHERE call_id = ?", calls)
+    connection.executemany("UPDATE agent_leg SET dialog = NULL, agent = '', caller_id = '' WHERE call_id = ?", calls)
+    recordings = _recordings_of(connection, calls)
+    connection.executemany("DELETE FROM step WHERE call_id = ?", calls)
+    connection.executemany("UPDATE intake_change SET fields = '{}' WHERE call_id = ?", calls)
+    connection.execute("DELETE FROM contact WHERE account_id = ? AND phone = ?", (account, phone))
+    return recordings
 
 
 def _recordings_of(connection: sqlite3.Connection, calls: Sequence[tuple[int]]) -> list[str]:

@@ -4,6 +4,7 @@ All of it happens in a copy beside the database, which takes its name in one ste
 under another.
 """
 
+import glob
 import json
 import os
 import shutil
@@ -21,33 +22,20 @@ from dialer.core.timetable import show_time
 from dialer.ports import Clock, StoreUnavailable
 from scheduler.backup import sync_folder
 from scheduler.clock import boot_id
-from scheduler.connection import connect, disk_errors, sqlite3, transaction
-from scheduler.migrations import VERSION, examine, migrate, require_some_version
+from scheduler.connection import connect, disk_errors, sqlite3
+from scheduler.migrations import examine, migrate, require_some_version
 from scheduler.new_life import begin_new_life
+from scheduler.replaced import Carried, carry_over, last_attempt
 from scheduler.server_lock import ServerLock
 
 # So far may the clocks of two machines be apart, or that of one over its restart.
 CLOCKS_APART_MS: Final = 60_000
 _SIDE_FILES: Final = ("-wal", "-shm", "-journal")
+_COPY: Final = ".restoring"
 
 
 class NotRestored(Exception):
     """Why the backup was not restored, in one line. The database is as it was."""
-
-
-@dataclass(frozen=True, slots=True)
-class Carried:
-    """What the replaced database told, where it could still be read.
-
-    Calls that were up when it was last written, as `sip.orphans` reads them; campaigns with calls that were accepted after the
-    backup, and are lost; numbers put on do-not-call lists and tokens revoked after it, which were carried over.
-    """
-
-    dialogs: tuple[str, ...] = ()
-    lost_campaigns: int = 0
-    lost_calls: int = 0
-    numbers: int = 0
-    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +80,10 @@ def restore(database: Path, file: Path, *, min_recall_gap_ms: int, clock: Clock)
 @contextmanager
 def _copy_of(file: Path, database: Path) -> Iterator[Path]:
     """The backup, copied to where the database is, and gone at the end of the block unless it has got another name."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{database.name}.", suffix=".restoring", dir=database.parent)
+    # What a restore that was killed had begun: people's data, which nobody would look for.
+    for left in database.parent.glob(glob.escape(f".{database.name}.") + f"*{_COPY}*"):
+        left.unlink()
+    descriptor, name = tempfile.mkstemp(prefix=f".{database.name}.", suffix=_COPY, dir=database.parent)
     os.close(descriptor)
     copy = Path(name)
     try:
@@ -109,9 +100,11 @@ def _copy_of(file: Path, database: Path) -> Iterator[Path]:
 def _put_in_place(copy: Path, file: Path, database: Path, min_recall_gap_ms: int, clock: Clock) -> Restored:
     stamp = _examined(copy, file)
     taken_at, until = _window(stamp, file, clock)
+    # A clock that was ahead for a while had attempts made that are not due yet.
+    until = max(until, last_attempt(database))
     migrated = migrate(copy)
     begun = begin_new_life(copy, until=until, min_recall_gap_ms=min_recall_gap_ms, clock=clock)
-    carried = _carry_over(database, copy)
+    carried = carry_over(database, copy)
     _close(copy)
     _give_to_owner(copy, database)
     kept = _keep_aside(database, clock, readable=carried is not None)
@@ -146,28 +139,6 @@ def _window(stamp: dict[str, Any], file: Path, clock: Clock) -> tuple[WallMs | N
             f"{file} was taken at {show_time(taken_at)}, and this machine's clock shows an earlier time: set it"
         )
     return taken_at, WallMs(now + CLOCKS_APART_MS)
-
-
-def _carry_over(database: Path, copy: Path) -> Carried | None:
-    """Take what protects people and accounts from the database that is to be replaced, if it can be read."""
-    if not database.exists():
-        return None
-    try:
-        # Read-only, as the last one out of a WAL database that may write would put its WAL into a damaged file.
-        uri = f"{database.as_uri()}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True)) as old, closing(connect(copy)) as new, transaction(new):
-            # An older version keeps them elsewhere; its calls have ended since.
-            current = require_some_version(old, database) == VERSION
-            dialogs = tuple(dialog for (dialog,) in old.execute(_DIALOGS)) if current else ()
-            known = {uuid for (uuid,) in new.execute("SELECT uuid FROM campaign")}
-            lost = [size for uuid, size in old.execute(_ACCEPTED) if uuid not in known]
-            accounts = {0, *(number for (number,) in new.execute("SELECT id FROM account"))}
-            listed = [row for row in old.execute(_LISTED) if row[0] in accounts]
-            numbers = new.executemany("INSERT OR IGNORE INTO do_not_call VALUES (?, ?, ?)", listed).rowcount
-            tokens = new.executemany(_REVOKE, old.execute(_REVOKED).fetchall()).rowcount
-    except Exception:  # noqa: BLE001 - a damaged file may fail in any way, and is why people restore
-        return None
-    return Carried(dialogs, len(lost), sum(lost), max(0, numbers), max(0, tokens))
 
 
 def _close(copy: Path) -> None:
@@ -217,12 +188,3 @@ def _keep_aside(database: Path, clock: Clock, *, readable: bool) -> Path | None:
 
 def _beside(database: Path) -> list[Path]:
     return [database.with_name(f"{database.name}{suffix}") for suffix in _SIDE_FILES]
-
-
-_DIALOGS: Final = """
-SELECT dialog FROM open_attempt WHERE dialog IS NOT NULL
-UNION ALL SELECT dialog FROM agent_leg WHERE ended_at IS NULL AND dialog IS NOT NULL"""
-_ACCEPTED: Final = "SELECT uuid, size FROM campaign WHERE status <> 'loading'"
-_LISTED: Final = "SELECT account_id, phone, added_at FROM do_not_call"
-_REVOKED: Final = "SELECT revoked_at, hash FROM token WHERE revoked_at IS NOT NULL"
-_REVOKE: Final = "UPDATE token SET revoked_at = ? WHERE hash = ? AND revoked_at IS NULL"

@@ -87,12 +87,13 @@ def _tell_of(done: restoring.Restored, file: Path, path: Path) -> None:
     say(f"{done.under_review} calls may have been dialed since the backup, and wait for `dialer review`")
     if done.carried is None:
         if done.kept is not None:
-            say(
-                "it could not be read: numbers put on do-not-call lists and tokens revoked since are to be put there again"
-            )
+            say("it could not be read: put numbers on do-not-call lists, revoke tokens and erase people again")
         return
     carried = done.carried
-    say(f"carried over from it: {carried.numbers} numbers not to be called, {carried.tokens} revoked tokens")
+    say(
+        f"carried over from it: {carried.numbers} numbers not to be called, {carried.tokens} revoked tokens,"
+        f" {carried.people} people erased"
+    )
     if carried.lost_campaigns:
         say(f"lost: {carried.lost_campaigns} campaigns and single calls, of {carried.lost_calls} calls, accepted since")
 

@@ -288,3 +288,31 @@ def test_a_backup_is_told_with_its_size_and_never_written_over_another_unasked(r
     )
     assert run("db", "backup", "--force", str(file)).returncode == 0
     assert run("db", "backup").returncode == 2
+
+
+def test_a_restore_tells_what_became_of_both_databases(run: Run, tmp_path: Path) -> None:
+    run("db", "migrate")
+    run("db", "backup", "copy.db")
+    database, file = tmp_path / "d.db", tmp_path / "copy.db"
+    assert run("do-not-call", "add", "--everyone", "+34600000001").returncode == 0
+    done = run("db", "restore", str(file))
+    assert (done.returncode, done.stdout) == (0, "")
+    restored, kept, *rest = done.stderr.splitlines()
+    assert restored.startswith(f"{database}: restored from {file}, taken at 20")
+    assert kept.startswith(f"what was there is kept as {database}.replaced-20")
+    assert rest == [
+        "0 campaigns are paused, until `dialer campaign resume`",
+        "0 calls may have been dialed since the backup, and wait for `dialer review`",
+        "carried over from it: 1 numbers not to be called, 0 revoked tokens, 0 people erased",
+    ]
+    Path(kept.removeprefix("what was there is kept as ")).unlink()
+
+    database.write_bytes(b"no database" * 1000)
+    unreadable = run("db", "restore", str(file)).stderr.splitlines()
+    assert unreadable[-1].startswith("it could not be read: ")
+
+    database.unlink()
+    assert "kept" not in (alone := run("db", "restore", str(file)).stderr)
+    assert "could not be read" not in alone
+    nothing = run("db", "restore", str(tmp_path / "none.db"))
+    assert (nothing.returncode, nothing.stderr) == (1, f"{tmp_path}/none.db: no such file\n")

@@ -23,8 +23,11 @@ from dialer.core.model import CallId, Campaign, CampaignStatus, Disposition, Wal
 from scheduler import migrations, restore
 from scheduler.backup import back_up
 from scheduler.connection import connect, transaction
+from scheduler.contacts import Contacts
+from scheduler.database import Database
 from scheduler.migrations import VERSION, DatabaseNotReady, DatabaseTooNew, check
-from scheduler.restore import Carried, NotRestored, Restored
+from scheduler.replaced import Carried
+from scheduler.restore import NotRestored, Restored
 from scheduler.server_lock import ServedAlready, ServerLock, lock_file
 from tests.support.clock import EPOCH, FakeClock
 from tests.support.sqlite_world import SqliteWorld
@@ -199,6 +202,18 @@ def test_a_clock_that_was_set_back_hides_nothing_and_another_machines_may_be_a_m
     assert waiting(world, c)[0] == "review", "nothing has changed"
 
 
+def test_what_a_clock_that_was_ahead_had_called_is_under_review(
+    world: SqliteWorld, file: Path, clock: FakeClock
+) -> None:
+    c = world.add_campaign(size=4, launch_at=EPOCH + 60 * MINUTE, stagger_ms=MINUTE, scheduled=True)
+    back_up(world.path, file, clock=clock)
+    clock.step_wall(61 * MINUTE)
+    world.store.apply([arm(c, 0, at=EPOCH + 60 * MINUTE), arm(c, 1, at=EPOCH + 61 * MINUTE)])
+    clock.step_wall(-61 * MINUTE)
+    put_back(world, file, clock)
+    assert waiting(world, c) == {0: "review", 1: "review", 2: "slot", 3: "slot"}
+
+
 def test_ids_go_on_where_the_backup_was_and_what_was_given_out_since_is_nobodys(
     world: SqliteWorld, file: Path, clock: FakeClock
 ) -> None:
@@ -252,6 +267,55 @@ def test_what_protects_people_and_accounts_is_carried_over_from_the_replaced_dat
     rows = world.connection.execute("SELECT account_id, phone FROM do_not_call ORDER BY phone").fetchall()
     assert rows == [(0, "+34600000001"), (0, "+34600000002")]
     assert world.connection.execute("SELECT revoked_at FROM token ORDER BY id").fetchall() == [(None,), (5,)]
+
+
+def test_who_was_erased_since_is_erased_again(world: SqliteWorld, file: Path, clock: FakeClock) -> None:
+    """With the data of all of the account's calls to the number, and of no other's."""
+    erased, kept = "+34600000001", "+34600000002"
+    c = world.add_campaign(size=2, launch_at=EPOCH + MINUTE, phones=[erased, kept])
+    again = world.add_campaign(size=2, launch_at=EPOCH + MINUTE, phones=[kept, erased])
+    others = world.add_campaign(size=1, launch_at=EPOCH + MINUTE, phones=[erased], account=2)
+    for account, phone in ((1, erased), (1, kept), (2, erased)):
+        world.connection.execute(
+            "INSERT INTO contact (account_id, phone, fields, created_at, updated_at) VALUES (?, ?, '{}', 0, 0)",
+            (account, phone),
+        )
+    back_up(world.path, file, clock=clock)
+    database = Database(world.path)
+    contacts = Contacts(database, clock)
+    (person,), _ = contacts.list(1, phone=erased, limit=1, after=None)
+    assert contacts.erase(1, person["id"])
+    database.close()
+    # Only one of the two campaigns still tells of it: the other was pruned.
+    world.connection.execute("DELETE FROM call WHERE id >= ? AND id < ?", (again.first_call, again.first_call + 2))
+    world.connection.execute("DELETE FROM campaign WHERE id = ?", (again.id,))
+    done = put_back(world, file, clock)
+    assert done.carried is not None
+    assert done.carried.people == 1
+    phones = [phone for (phone,) in world.connection.execute("SELECT phone FROM call ORDER BY id")]
+    assert phones == ["", kept, kept, "", erased]
+    rows = world.connection.execute("SELECT account_id, phone FROM contact ORDER BY id").fetchall()
+    assert rows == [(1, kept), (2, erased)]
+    assert world.store.call(call_of(c, 0)).suppressed
+    assert world.store.call(others.first_call).phone == erased
+
+
+def test_from_a_database_of_another_line_nothing_is_taken_for_this_ones(
+    world: SqliteWorld, file: Path, clock: FakeClock, tmp_path: Path
+) -> None:
+    world.add_campaign(size=1, phones=["+34600000001"])
+    back_up(world.path, file, clock=clock)
+    # The same numbers of accounts, campaigns and calls, for others.
+    other = SqliteWorld(tmp_path / "other.db")
+    other.connection.execute("INSERT INTO account (id, uuid, name, created_at) VALUES (1, 'another', 'another', 0)")
+    other.connection.execute("INSERT INTO do_not_call VALUES (1, '+34600000001', 0)")
+    other.add_campaign(size=1, phones=[""])
+    other.connection.execute("UPDATE campaign SET uuid = 'another'")
+    done = put_back(other, file, clock)
+    assert done.carried == Carried(lost_campaigns=1, lost_calls=1)
+    record = other.store.call(CallId(1))
+    other.close()
+    assert (record.phone, record.suppressed) == ("+34600000001", False)
 
 
 def test_a_database_that_cannot_be_read_is_replaced_and_kept_as_it_is(
@@ -339,7 +403,7 @@ def test_a_database_that_is_served_is_left_alone(world: SqliteWorld, file: Path,
     put_back(world, file, clock)
 
 
-@pytest.mark.parametrize("step", ["begin_new_life", "_carry_over", "_close", "_keep_aside"])
+@pytest.mark.parametrize("step", ["begin_new_life", "carry_over", "_close", "_keep_aside"])
 def test_one_that_fails_half_way_leaves_the_database_as_it_was(
     world: SqliteWorld, file: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -352,6 +416,20 @@ def test_one_that_fails_half_way_leaves_the_database_as_it_was(
     monkeypatch.setattr(restore, step, full)
     refused(world, file, clock, NotRestored, "No space left on device")
     assert world.connection.execute("SELECT count(*) FROM call").fetchone() == (1,)
+
+
+def test_what_a_restore_that_was_killed_had_begun_goes_with_the_next(
+    world: SqliteWorld, file: Path, clock: FakeClock
+) -> None:
+    back_up(world.path, file, clock=clock)
+    for name in (".dialer.db.x1y2.restoring", ".dialer.db.x1y2.restoring-wal"):
+        world.path.with_name(name).write_text("people")
+    others = world.path.with_name(".other.db.x1y2.restoring")
+    others.write_text("theirs")
+    done = put_back(world, file, clock)
+    assert done.kept is not None
+    left = {path.name for path in world.path.parent.iterdir() if path.name.startswith(".")}
+    assert left == {others.name}
 
 
 def test_another_program_at_the_database_is_not_cut_off_from_what_it_writes(
