@@ -120,6 +120,13 @@ def growth(report: Report, of: Callable[[Sample], float]) -> tuple[float, float]
     return statistics.median(map(of, early)), statistics.median(map(of, late))
 
 
+def slowing(report: Report) -> tuple[float, float]:
+    """The median milliseconds of INVITEs from being let go to the wire, of the same two quarters."""
+    quarter = report.seconds / 4
+    early, late = ([way for _, way in report.lateness_ms(start, start + quarter)] for start in (quarter, 3 * quarter))
+    return statistics.median(early), statistics.median(late)
+
+
 def told(report: Report) -> str:
     """What happened, in a sentence, and every promise that was broken."""
     interrupted = sum(attempt.disposition == "interrupted" for attempt in report.attempts.values())

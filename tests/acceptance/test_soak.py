@@ -10,7 +10,7 @@ from operator import attrgetter
 import pytest
 
 from benchmarks import soak
-from benchmarks.soak_report import Sample, growth, told
+from benchmarks.soak_report import Sample, growth, slowing, told
 from tests.support.broker import needs_mosquitto
 
 
@@ -40,3 +40,5 @@ def test_hours_of_mixed_outcomes_break_no_promise_and_nothing_grows() -> None:
     ):
         early, late = growth(report, attrgetter(name))
         assert late <= early * share + more, f"{name} grew from {early} to {late}"
+    early, late = slowing(report)
+    assert late <= early * 2 + 10, f"the way to the wire took {early:.1f} ms, and later {late:.1f} ms"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.mixture import SORTS, sort_of
-from benchmarks.soak_report import Attempt, Report, Sample, growth, rows, told
+from benchmarks.soak_report import Attempt, Report, Sample, growth, rows, slowing, told
 
 T0 = 1_000_000
 
@@ -94,6 +94,13 @@ def test_levels_are_compared_between_the_second_quarter_and_the_last() -> None:
     [row] = rows(found, 1)
     assert row[:3] == ["0 to 0.667", 3 / 40, 1.5]
     assert (row[7], row[-2:]) == (19, [8, 0])
+
+
+def test_the_way_to_the_wire_is_compared_between_the_same_quarters() -> None:
+    found = report()
+    found.attempts = {f"{n}-1": Attempt(BUSY, T0 + n * 1000, T0 + n * 1000 + 500, "busy") for n in range(40)}
+    found.invites = [(name, one.fire_at + n, BUSY) for n, (name, one) in enumerate(found.attempts.items())]
+    assert slowing(found) == (14.5, 34.5)
 
 
 def test_every_place_has_a_kind_and_every_kind_a_number() -> None:
