@@ -66,6 +66,8 @@ def _settle(store: SqliteStore, singles: set[CampaignId], min_recall_gap_ms: int
         dispatch.add(stored.campaign, now, status=stored.status, finished=stored.finished, live=stored.live)
     for attempt in opened:
         dispatch.recover(attempt, store.call(attempt.call), now, INTERRUPTED)
+    for leg in store.open_agent_legs():
+        dispatch.recover_agent(leg, now, INTERRUPTED)
     for stored in active:
         if stored.campaign.id not in singles:
             dispatch.pause(stored.campaign.id, now)

@@ -32,10 +32,9 @@ class Carried:
 
 def last_attempt(database: Path) -> WallMs:
     """When the last attempt of the database that is to be replaced was to leave, by the clock of then; 0: it does not tell."""
-    if database.exists():
-        with suppress(Exception), closing(_read_only(database)) as old:  # see `carry_over`
-            (at,) = old.execute("SELECT max(fire_at) FROM attempt").fetchone()
-            return WallMs(at or 0)
+    with suppress(Exception), closing(_read_only(database)) as old:  # see `carry_over`
+        (at,) = old.execute("SELECT max(fire_at) FROM attempt").fetchone()
+        return WallMs(at or 0)
     return WallMs(0)
 
 

@@ -125,10 +125,11 @@ class AgentLegs:
         for leg in [leg for leg in self._current.values() if leg.state in _NOT_LEFT]:
             self._give_up(leg, Event.CANCEL, Why.DRAIN, Verdict(Disposition.INTERRUPTED, STOPPING), now)
 
-    def recover(self, opened: OpenAgentLeg, now: Now) -> None:
+    def recover(self, opened: OpenAgentLeg, now: Now, over: str | None = None) -> None:
         """A leg of the process that died: the SIP floor has ended it, if its dialog is known.
 
-        Else the agent's phone may ring, and its channel stays taken until it would have been given up.
+        Else the agent's phone may ring, and its channel stays taken until it would have been given up, unless `over` says why
+        it is certainly over.
         """
         leg = AgentLeg(
             attempt=None,
@@ -141,11 +142,11 @@ class AgentLegs:
             sip_call_id="",
             state=State.DIALING,
         )
-        if not opened.dialog and leg.until > now.mono:
+        if over is None and not opened.dialog and leg.until > now.mono:
             leg.advance(Event.CANCEL)
             self._alarm(leg.until, Timer.UNHEARD, leg, self._channels.hold(leg))
         else:
-            self._record_end(leg, None, Verdict(Disposition.INTERRUPTED, "the process died"), now)
+            self._record_end(leg, None, Verdict(Disposition.INTERRUPTED, over or "the process died"), now)
 
     # Pacing
 

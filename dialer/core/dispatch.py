@@ -307,9 +307,9 @@ class Dispatch:
         attempt.advance(Event.LEG_LOST)
         self._closed(attempt, Verdict(Disposition.INTERRUPTED, over or "the process died"), None, now)
 
-    def recover_agent(self, opened: OpenAgentLeg, now: Now) -> None:
+    def recover_agent(self, opened: OpenAgentLeg, now: Now, over: str | None = None) -> None:
         """A leg to an agent was up when the process before this one died: see `AgentLegs.recover`."""
-        self._attempts.agents.recover(opened, now)
+        self._attempts.agents.recover(opened, now, over)
 
     def clock_stepped(self, now: Now, step_ms: int = 0) -> None:
         """The two clocks' relation has changed: due times are looked at anew.

@@ -11,12 +11,15 @@ import pytest
 from sqlite_utils import Database as SqliteUtils
 
 from dialer.core.changes import (
+    AgentArmed,
+    AgentMoved,
     AttemptArmed,
     AttemptDialed,
     AttemptEnded,
     CallFinished,
     CallSnoozed,
     CampaignMoved,
+    LegStage,
     RecallScheduled,
 )
 from dialer.core.model import CallId, Campaign, CampaignStatus, Disposition, WallMs
@@ -146,6 +149,26 @@ def test_an_attempt_that_was_open_is_interrupted_and_its_recall_reviewed_wheneve
     if then is not None:
         (held,) = world.store.under_review(record.id, record.id, 1)
         assert (held.number, held.due_at) == (2, EPOCH + 10 * MINUTE)
+
+
+def test_a_leg_to_an_agent_that_was_open_is_interrupted_and_holds_no_channel(
+    world: SqliteWorld, file: Path, clock: FakeClock
+) -> None:
+    c = world.add_campaign(size=1, launch_at=EPOCH)
+    call = call_of(c, 0)
+    begun = AgentArmed(
+        call, c.id, 1, 1, WallMs(EPOCH), WallMs(EPOCH + MINUTE), "+34910000009", "pbx", "", "0@x-agent-1"
+    )
+    world.store.apply([arm(c, 0), AttemptDialed(call, c.id, 1, WallMs(EPOCH), "{}"), begun])
+    back_up(world.path, file, clock=clock)
+    dialog = json.dumps({"leg": 2})
+    world.store.apply([AgentMoved(call, c.id, 1, 1, LegStage.DIALED, WallMs(EPOCH), dialog)])
+    done = put_back(world, file, clock)
+    assert done.carried is not None
+    assert done.carried.dialogs == ("{}", dialog)
+    assert world.store.open_agent_legs() == []
+    row = world.connection.execute("SELECT disposition, reason FROM agent_leg").fetchone()
+    assert row == ("interrupted", "it was under way when the backup was taken")
 
 
 def test_single_calls_cannot_be_paused_so_they_are_reviewed_whenever_they_are_due(
