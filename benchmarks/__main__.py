@@ -27,6 +27,7 @@ from benchmarks import (
     requests,
     soak,
     soak_report,
+    stream,
     tracing,
 )
 from dialer.core.amd import Answerer
@@ -195,6 +196,23 @@ def soak_table(small: bool) -> str:
     return f"{soak_report.told(report)}\n\n{table(head, rows)}"
 
 
+def stream_table(small: bool) -> str:
+    rows: list[Sequence[object]] = []
+    for beside in (0, 20) if small else (0, 50, 100):
+        r = stream.measure(beside, 5 if small else 45)
+        ways = [
+            lateness.percentile(way, share)
+            for way in (r.to_server_ms, r.to_callee_ms, r.cleared_ms)
+            for share in (0.5, 0.99)
+        ]
+        rows.append([beside, len(r.to_server_ms), r.lost, *ways, r.worker_cpu_ms, r.process_cpu_ms])
+    head = (
+        "other streams|words each way|lost|to the server p50 ms|p99 ms|to the callee p50 ms|p99 ms"
+        "|heard after clear p50 ms|p99 ms|CPU in the SIP worker, ms a second|in the stream process"
+    )
+    return table(head.split("|"), rows)
+
+
 TABLES: dict[str, Callable[[bool], str]] = {
     "lateness": lateness_table,
     "api": api_table,
@@ -204,6 +222,7 @@ TABLES: dict[str, Callable[[bool], str]] = {
     "peers": peers_table,
     "capacity": capacity_table,
     "amd": amd_table,
+    "stream": stream_table,
     "trace": trace_table,
     "backup": backup_table,
     "soak": soak_table,

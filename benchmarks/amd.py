@@ -119,12 +119,13 @@ async def _all_answered(events: Events, legs: Sequence[LegId]) -> None:
 async def _cpu_ms(calls: int, seconds: float) -> float:
     """What the workers spend in so many seconds: ms for each call and second."""
     await asyncio.sleep(0.5)
-    before, began = _workers_cpu_s(), time.monotonic()
+    before, began = worker_cpu_s(), time.monotonic()
     await asyncio.sleep(seconds)
-    return (_workers_cpu_s() - before) * 1_000 / calls / (time.monotonic() - began)
+    return (worker_cpu_s() - before) * 1_000 / calls / (time.monotonic() - began)
 
 
-def _workers_cpu_s() -> float:
+def worker_cpu_s() -> float:
+    """What this process's SIP workers have spent so far."""
     spent = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
