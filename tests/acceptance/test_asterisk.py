@@ -2,21 +2,28 @@
 
 import asyncio
 import wave
+from array import array
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from dialer.core.events import Answered, StreamEnd, StreamEnded
+from dialer.core.model import LegId
+from dialer.ports import StreamOrder
 from sip.digest import digest_response, parse_digest
 from sip.g711 import decode
 from sip.wire import Request, Response
 from tests.integration.test_sip_bridge import pitch
-from tests.integration.test_sip_media import write_tone
+from tests.integration.test_sip_media import crossings, loud_seconds, write_tone
+from tests.integration.test_sip_stream import sine
 from tests.support.asterisk import PEER, Asterisk
 from tests.support.dialer_process import Client, Dialer, eventually
 from tests.support.far_end import FarEnd
 from tests.support.labs import async_test
+from tests.support.pools import order, pool_to, trunk_to
+from tests.support.stream_server import StreamServer
 
 pytestmark = [
     pytest.mark.asterisk,
@@ -162,6 +169,44 @@ def test_what_the_trunk_refused_was_retried_inside_the_attempt(
         assert (call["disposition"], attempt["sip_status"]) == ("trunk_failure", REFUSED_BY_THE_TRUNK[number])
     tried = Counter(row["dst"] for row in asterisk.cdrs() if row["dst"] in REFUSED_BY_THE_TRUNK)
     assert tried == dict.fromkeys(REFUSED_BY_THE_TRUNK, 4), "once, and after 5, 15 and 45 s"
+
+
+def test_recorded_voices_are_told_apart(client: Client) -> None:
+    # A person who says two words, and a mailbox whose greeting is half a minute long.
+    calls = outcomes(client, ["2408", "1505"], "pbx", amd={}, steps=[{"do": "hangup"}])
+    found = {number: (call["disposition"], call["result"]["amd"]["decision"]) for number, call in calls.items()}
+    assert found == {"2408": ("answered", "human"), "1505": ("machine", "machine")}
+
+
+@pytest.mark.slow
+def test_a_message_follows_the_tone_of_a_mailbox(client: Client) -> None:
+    beep = {"on_machine": "beep", "max_beep_wait_seconds": 90}
+    steps = [{"do": "play", "audio": "hello.wav"}]
+    calls = outcomes(client, ["1505"], "pbx", amd=beep, max_call_seconds=120, steps=steps)
+    found = calls["1505"]["result"]["amd"]
+    assert (found["decision"], found["beep"]) == ("machine", "tone"), found
+    assert found["beep_after_ms"] > 20_000
+
+
+@async_test
+async def test_a_stream_hears_from_the_pbx_what_it_says(asterisk: Asterisk) -> None:
+    rate, one = 16_000, LegId(1)
+    pbx = trunk_to(asterisk.port, "pbx", username="dialer", password="dialer-secret", from_user="dialer")
+    async with StreamServer() as server, pool_to(pbx, private_streams=True) as (pool, events):
+        pool.dial(one, order("1130", trunk="pbx"))
+        await events.wait(Answered, one)
+        pool.stream(one, 1, StreamOrder(server.url, rate, "{}"))
+        talk = await server.conversation()
+        await talk.send(sine(700, 1.0, rate))
+        await talk.until(lambda: len(talk.audio) >= 2 * 2 * rate)
+        await talk.say("stop")
+        assert (await events.wait(StreamEnded, one)).by is StreamEnd.SERVER
+        pool.hang_up(one)
+        await events.over(one)
+    heard = bytes(talk.audio)
+    assert loud_seconds(heard) * 8_000 / rate == pytest.approx(1.0, abs=0.1)
+    assert crossings(heard) == pytest.approx(700, rel=0.05)
+    assert max(array("h", heard)) == pytest.approx(6_000, rel=0.1)
 
 
 def test_a_pbx_that_stops_is_noticed_and_taken_up_again(client: Client, asterisk: Asterisk) -> None:
