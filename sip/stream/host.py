@@ -91,8 +91,10 @@ class StreamHost:
         self._stopping = True
         for task in (*self._tasks, *([self._ticking] if self._ticking else [])):
             task.cancel()
-        for carrier in list(self._carriers):
+        carriers = list(self._carriers)
+        for carrier in carriers:
             carrier.child.close()
+        for carrier in carriers:
             await carrier.child.reaped()
 
     def _send(self, leg: LegId, order: Order) -> None:

@@ -5,6 +5,7 @@ import hmac
 import json
 import os
 import socket
+import ssl
 import time
 from hashlib import sha256
 from typing import Final
@@ -17,11 +18,12 @@ from dialer.resolving import addresses
 from sip.stream.messages import OpenStream, Setup
 
 OPEN_SECONDS: Final = 5.0
-PING_SECONDS: Final = 10.0  # a server that answers no ping for so long is lost
+# A server that answers no ping, or takes nothing, for so long is lost.
+PATIENCE_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 1.0
 MAX_MESSAGE_BYTES: Final = 1 << 20
 # Messages that are read ahead of what is looked at, and bytes that wait to be sent before sending is waited for.
-READ_AHEAD: Final = 8
+READ_AHEAD: Final = 2
 WRITE_AHEAD_BYTES: Final = 8_192
 
 
@@ -46,10 +48,12 @@ async def open_socket(order: OpenStream, setup: Setup) -> ClientConnection:
         raise NotOpened(f"no answer within {OPEN_SECONDS:g} s") from None
     except InvalidStatus as refusal:
         raise NotOpened(f"the server answered {refusal.response.status_code}") from None
+    except ssl.SSLError as fault:
+        raise NotOpened(f"TLS: {getattr(fault, 'verify_message', '') or fault.reason or fault}") from None
     except (ForbiddenTarget, WebSocketException) as fault:
         raise NotOpened(str(fault)) from None
     except OSError as fault:
-        raise NotOpened(os.strerror(fault.errno) if fault.errno else str(fault)) from None
+        raise NotOpened(os.strerror(fault.errno) if fault.errno else str(fault) or "the connection broke") from None
 
 
 async def _open(order: OpenStream, setup: Setup) -> ClientConnection:
@@ -64,8 +68,8 @@ async def _open(order: OpenStream, setup: Setup) -> ClientConnection:
         compression=None,
         proxy=None,
         open_timeout=None,
-        ping_interval=PING_SECONDS,
-        ping_timeout=PING_SECONDS,
+        ping_interval=PATIENCE_SECONDS,
+        ping_timeout=PATIENCE_SECONDS,
         close_timeout=CLOSE_SECONDS,
         max_size=MAX_MESSAGE_BYTES,
         max_queue=READ_AHEAD,

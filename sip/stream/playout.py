@@ -10,6 +10,7 @@ from typing import Final
 
 AHEAD: Final = 10  # frames: 200 ms
 MAX_QUEUED_SECONDS: Final = 30.0
+MAX_MARKS: Final = 1_000
 _FRAMES_A_SECOND: Final = 50
 
 
@@ -22,13 +23,19 @@ class Playout:
         self._frames = 0
         self._part = bytearray()
         self._part_ticks = 0
-        self._given = self._taken = 0
+        self._given = self._taken = self._cleared = 0
         self._marks: deque[tuple[int, str]] = deque()  # by the number of frames before them
 
     @property
     def full(self) -> bool:
         """Whether so much waits that no more should be read of the server."""
-        return self._frames >= MAX_QUEUED_SECONDS * _FRAMES_A_SECOND
+        marks = len(self._waiting) - self._frames + len(self._marks)
+        return self._frames >= MAX_QUEUED_SECONDS * _FRAMES_A_SECOND or marks >= MAX_MARKS
+
+    @property
+    def ahead(self) -> bool:
+        """Whether the call was given frames that it has not taken yet, nor been told to throw away."""
+        return self._given > max(self._taken, self._cleared)
 
     @property
     def empty(self) -> bool:
@@ -62,13 +69,14 @@ class Playout:
     def clear(self) -> list[str]:
         """Throw away all that waits; the names of the marks that will not be heard.
 
-        The call is to throw away what it was given and has not played, and counts that as taken.
+        Where it has frames `ahead`, the call is to throw them away, and counts them as taken.
         """
         cleared = [name for _, name in self._marks] + [one for one in self._waiting if isinstance(one, str)]
         self._waiting.clear()
         self._marks.clear()
         self._part.clear()
         self._frames = 0
+        self._cleared = self._given
         return cleared
 
     def give(self) -> list[bytes]:

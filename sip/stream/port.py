@@ -1,5 +1,6 @@
 """A call's place in the bridge whose other side is a stream. Lives in a worker process."""
 
+import contextlib
 import logging
 import socket
 import time
@@ -117,7 +118,8 @@ class StreamPorts:
         except pj.Error as fault:  # the call's media went first
             log.debug("leg %s: part: %s", leg, fault.reason)
         # Closed when no call can be under way: its number may be another's by then. The other side is told now.
-        joined.port.line.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # it is gone
+            joined.port.line.shutdown(socket.SHUT_RDWR)
         self._parted.append((time.monotonic() + BURIAL_SECONDS, joined.port))
 
     def settle(self) -> None:

@@ -15,6 +15,7 @@ from websockets.frames import CloseCode
 
 from dialer.core.events import StreamEnd, StreamEnded, StreamOpened
 from dialer.core.step_kinds import LONGEST_OUTCOME
+from sip.stream import opening
 from sip.stream.line import CLEAR, FRAME_MS, MAX_PACKET, frame_bytes, read_from_call, to_call
 from sip.stream.messages import OpenStream, Setup
 from sip.stream.opening import NotOpened, open_socket
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 # The callee's audio that waits to be sent to a server which does not take it; what is older is dropped.
 MAX_UNSENT: Final = 50  # frames: a second
+# What is to be told to a server that does not read, before no more is read of it.
+MAX_UNTOLD: Final = 100
 LONGEST_NAME: Final = 200
 PACKETS_A_TURN: Final = 64
 LEAVE_SECONDS: Final = 2.0
@@ -70,11 +73,16 @@ class Session:
         """Connect, carry audio both ways until something ends it, report that, and take leave of the server."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self._line, self._call_spoke)
+        server = None
         try:
             server = await self._opened()
             if server is not None:
                 await self._carry(server)
             by, reason = self._end.result()
+        except BaseException:
+            if server is not None:
+                server.transport.abort()
+            raise
         finally:
             loop.remove_reader(self._line)
             self._line.close()
@@ -86,13 +94,13 @@ class Session:
 
     async def _opened(self) -> ClientConnection | None:
         """The connection; None when there is none, or when something ended the stream before."""
-        opening = asyncio.ensure_future(open_socket(self._order, self._setup))
-        first: list[asyncio.Future[Any]] = [opening, self._end]
+        coming = asyncio.ensure_future(open_socket(self._order, self._setup))
+        first: list[asyncio.Future[Any]] = [coming, self._end]
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-        if not opening.done():
-            opening.cancel()
+        if not coming.done():
+            coming.cancel()
         try:
-            return await opening
+            return await coming
         except asyncio.CancelledError:
             if not self._end.done():  # it was this session that was cancelled
                 raise
@@ -106,13 +114,21 @@ class Session:
         self._open = True
         audio = {"encoding": "pcm_s16le", "sample_rate": order.sample_rate, "frame_ms": FRAME_MS}
         self._tell({"type": "start", **json.loads(order.start), "audio": audio})
-        tasks = [asyncio.ensure_future(work(server)) for work in (self._send, self._receive)]
+        tasks = [asyncio.ensure_future(work(server)) for work in (self._send, self._receive, self._watch)]
+        for task in tasks:
+            task.add_done_callback(self._worked)
         try:
             await asyncio.wait({self._end})
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _worked(self, task: "asyncio.Future[None]") -> None:
+        """A part of it is done. Where that was a defect, the whole fails."""
+        fault = None if task.cancelled() else task.exception()
+        if fault is not None and not self._end.done():
+            self._end.set_exception(fault)
 
     def _finish(self, by: StreamEnd, reason: str = "") -> None:
         if not self._end.done():
@@ -185,49 +201,59 @@ class Session:
                 while self._unsent:
                     one = self._unsent.popleft()
                     self._unsent_frames -= isinstance(one, bytes)
-                    await server.send(one)
+                    self._room.set()
+                    # Behind what the server does not take, pings wait as well, and nobody misses their answers.
+                    async with asyncio.timeout(opening.PATIENCE_SECONDS):
+                        await server.send(one)
+        except TimeoutError:
+            self._finish(StreamEnd.LOST, f"the server took nothing for {opening.PATIENCE_SECONDS:g} s")
         except ConnectionClosed:
-            return  # whoever receives says why
+            return  # whoever watches says why
 
     async def _receive(self, server: ClientConnection) -> None:
-        try:
+        """Take what the server sends, as long as there is room for it and for what is to be answered."""
+        with contextlib.suppress(ConnectionClosed):
             async for message in server:
                 if isinstance(message, bytes):
-                    await self._heard(message)
-                    continue
-                try:
-                    self._told(message)
-                except BadMessage as fault:
-                    self._tell({"type": "error", "reason": str(fault)})
-        except ConnectionClosed as fault:
-            told = fault.rcvd
-            self._finish(StreamEnd.LOST, f"the server closed with {told.code}" if told else "the connection broke")
-            return
-        if server.close_code == CloseCode.GOING_AWAY:
-            self._finish(StreamEnd.LOST, "the server is going away")
-        else:
+                    self._heard(message)
+                else:
+                    self._read(message)
+                while self._playout.full or len(self._unsent) > MAX_UNSENT + MAX_UNTOLD:
+                    self._room.clear()
+                    await self._room.wait()
+        if server.close_code == CloseCode.NORMAL_CLOSURE:
             self._stop_was_said()
 
-    async def _heard(self, audio: bytes) -> None:
-        """Samples to be played. Where too many wait, nothing more is read of the server until there is room."""
-        self._playout.add(audio)
-        self._play()
-        while self._playout.full:
-            self._room.clear()
-            await self._room.wait()
+    async def _watch(self, server: ClientConnection) -> None:
+        """A connection that ends otherwise is lost at once, whatever still waits."""
+        await server.wait_closed()
+        if server.close_code != CloseCode.NORMAL_CLOSURE:
+            self._finish(StreamEnd.LOST, f"the connection ended: {server.protocol.close_exc}")
+
+    def _heard(self, audio: bytes) -> None:
+        """Samples to be played; after a `stop` there are none."""
+        if not self._said_stop:
+            self._playout.add(audio)
+            self._play()
+
+    def _read(self, text: str) -> None:
+        try:
+            self._told(text)
+        except BadMessage as fault:
+            self._tell({"type": "error", "reason": str(fault)})
 
     def _told(self, text: str) -> None:
         """A control message. Raises BadMessage."""
-        match _read(text):
+        match _json(text):
             case {"type": "mark", "name": str(name)} if len(name) <= LONGEST_NAME:
                 self._playout.mark(name)
                 self._play()
             case {"type": "mark"}:
                 raise BadMessage(f"a mark has a name of {LONGEST_NAME} characters at most")
             case {"type": "clear"}:
-                cleared = self._playout.clear()
-                self._put(CLEAR)
-                self._tell_marks(cleared, played=False)
+                if self._playout.ahead:
+                    self._put(CLEAR)
+                self._tell_marks(self._playout.clear(), played=False)
                 self._play()
             case {"type": "stop", **rest}:
                 outcome = rest.get("outcome", "")
@@ -249,14 +275,18 @@ class Session:
 
 async def _leave(server: ClientConnection, reason: str) -> None:
     """Close the connection; where it was not the server that ended the stream, say why."""
-    with contextlib.suppress(ConnectionClosed, TimeoutError):
+    try:
         async with asyncio.timeout(LEAVE_SECONDS):
             if reason:
                 await server.send(_message({"type": "stop", "reason": reason}))
             await server.close()
+    except (ConnectionClosed, TimeoutError):
+        pass
+    finally:
+        server.transport.abort()  # nothing where it is closed
 
 
-def _read(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+def _json(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -264,4 +294,5 @@ def _read(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
 
 
 def _message(fields: dict[str, Any]) -> str:
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    # In ASCII: what a server wrote may hold halves of characters, which UTF-8 has no bytes for.
+    return json.dumps(fields, separators=(",", ":"))

@@ -20,7 +20,7 @@ from dialer.ports import RecordedEvent, StoreUnavailable
 from scheduler.database import Database
 from scheduler.event_log import EventLog
 from scheduler.migrations import check
-from tests.contract.test_store import T0, arm, call_of, dial, end, finish, move, recall, whole_life
+from tests.contract.test_store import T0, arm, call_of, dial, end, finish, move, recall, taken, whole_life
 from tests.support.sqlite_world import SqliteWorld
 
 DAY = 24 * 3_600_000
@@ -127,6 +127,19 @@ def test_a_calls_events_count_from_1_without_gaps_and_begin_with_scheduled(world
         "q850_cause": 17,
         "ended_by": "far",
     }
+
+
+def test_the_end_of_an_attempt_tells_what_its_own_steps_came_to(world: World) -> None:
+    world.log.open("mqtt")
+    c = world.sqlite.add_campaign()
+    world.apply(arm(c), dial(c))
+    world.apply(taken(c, 1))
+    world.apply(end(c), recall(c))
+    world.apply(arm(c, number=2, at=T0 + 60_000))
+    world.apply(dial(c, number=2), end(c, number=2), finish(c))
+    first, second = (event.payload for event in world.events() if event.payload["type"] == "call.ended")
+    assert first["result"] == {"gathered": {"pin": "1"}}
+    assert "result" not in second
 
 
 def test_who_begins_to_listen_in_the_middle_is_told_from_1(world: World) -> None:

@@ -168,6 +168,17 @@ async def test_a_stream_process_that_sleeps_or_dies_costs_its_streams_alone() ->
 
 
 @async_test
+async def test_servers_are_told_when_the_main_process_is_gone() -> None:
+    async with StreamServer() as server, answered() as world:
+        world.pool.stream(ONE, 1, StreamOrder(server.url, 8_000, START))
+        talk = await server.conversation()
+        world.pool._streams._carriers[0].child.close()
+        assert await talk.tells("stop") == {"type": "stop", "reason": "shutdown"}
+        assert (await world.ended()).reason == "the stream process ended: exit status 0"
+        await world.hang_up()
+
+
+@async_test
 async def test_streams_that_begin_go_by_the_rules_as_they_are_then() -> None:
     async with StreamServer() as server, answered() as world:
         world.pool.stream(ONE, 1, StreamOrder(server.url, 8_000, START))

@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +15,13 @@ import pytest
 from dialer.core.events import StreamEnd, StreamEnded, StreamOpened
 from dialer.core.model import LegId
 from dialer.log_lines import LogStyle
-from sip.stream import opening
+from sip.stream import opening, session
+from sip.stream.__main__ import carry
 from sip.stream.line import AUDIO, CLEAR, MAX_PACKET, frame_bytes, from_call
-from sip.stream.messages import OpenStream, Setup
-from sip.stream.playout import AHEAD, MAX_QUEUED_SECONDS
-from sip.stream.session import MAX_UNSENT, Session
+from sip.stream.messages import OpenStream, Setup, decode, encode
+from sip.stream.playout import AHEAD, MAX_QUEUED_SECONDS, Playout
+from sip.stream.session import MAX_UNSENT, MAX_UNTOLD, Session
+from tests.integration.test_trunk_settings import make_certificate
 from tests.support.labs import async_test
 from tests.support.stream_server import Conversation, StreamServer
 
@@ -88,8 +91,8 @@ async def stream_to(url: str, setup: Setup = SETUP, rate: int = RATE) -> AsyncIt
     ours.setblocking(False)
     theirs.setblocking(False)
     told: list[StreamOpened | StreamEnded] = []
-    session = Session(OpenStream(LegId(1), 7, url, rate, json.dumps(START)), ours, setup, told.append)
-    world = World(session, Call(theirs), told)
+    made = Session(OpenStream(LegId(1), 7, url, rate, json.dumps(START)), ours, setup, told.append)
+    world = World(made, Call(theirs), told)
     try:
         yield world
     finally:
@@ -193,7 +196,18 @@ async def test_a_connection_that_is_closed_otherwise_is_lost(code: int) -> None:
         await talk.connection.close(code)
         end = await world.ended()
         assert end.by is StreamEnd.LOST
-        assert "going away" in end.reason or str(code) in end.reason
+        assert end.reason.startswith(f"the connection ended: received {code} ")
+
+
+@async_test
+async def test_a_message_that_is_too_long_is_refused() -> None:
+    async with talking() as (world, talk):
+        await talk.send(bytes(1 << 20))
+        await talk.say("clear")
+        await talk.send(bytes((1 << 20) + 1))
+        end = await world.ended()
+        assert end.by is StreamEnd.LOST
+        assert "sent 1009 (message too big)" in end.reason
 
 
 @async_test
@@ -201,7 +215,7 @@ async def test_a_connection_that_breaks_is_lost() -> None:
     async with talking() as (world, talk):
         talk.connection.transport.abort()
         end = await world.ended()
-        assert (end.by, end.reason) == (StreamEnd.LOST, "the connection broke")
+        assert (end.by, end.reason) == (StreamEnd.LOST, "the connection ended: no close frame received or sent")
 
 
 @async_test
@@ -234,8 +248,9 @@ async def test_our_own_stop_is_told_with_its_reason_and_keys_are_passed_on() -> 
         ('{"type": "mark", "name": 7}', "a mark has a name of 200 characters at most"),
         ('{"type": "stop", "outcome": {}}', "an outcome is a text of 200 characters at most"),
         ("[" * 100_000, "is not JSON"),
+        ("1" * 5_000, "is not JSON"),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 @async_test
 async def test_what_the_protocol_does_not_know_is_answered_and_ends_nothing(sent: str, reason: str) -> None:
@@ -252,7 +267,7 @@ async def test_a_server_that_sends_too_much_is_held_and_loses_nothing() -> None:
     piece = 500
 
     async def flood(talk: Conversation) -> None:
-        for n in range(8):  # 80 seconds, at once
+        for n in range(5):  # 50 seconds, at once
             await talk.send(bytes([n + 1]) * FRAME * piece)
             sent.append(n)
 
@@ -262,9 +277,9 @@ async def test_a_server_that_sends_too_much_is_held_and_loses_nothing() -> None:
         await world.call.ticks(lambda: len(world.call.heard) == 50)
         playout = world.session._playout
         assert queued <= playout._frames <= queued + piece
-        await world.call.ticks(lambda: len(world.call.heard) == 8 * piece, 10_000)
-        assert [frame[0] for frame in world.call.heard] == [n + 1 for n in range(8) for _ in range(piece)]
-        assert len(sent) == 8
+        await world.call.ticks(lambda: len(world.call.heard) == 5 * piece, 10_000)
+        assert [frame[0] for frame in world.call.heard] == [n + 1 for n in range(5) for _ in range(piece)]
+        assert len(sent) == 5
 
 
 @async_test
@@ -272,8 +287,8 @@ async def test_a_server_that_does_not_read_costs_the_oldest_second_and_no_memory
     async with StreamServer() as server, stream_to(server.url) as world:
         talk = await server.conversation()
         talk.connection.transport.pause_reading()
-        # More than the kernel's buffers and those of both sides hold.
-        for n in range(40_000):
+        await tick_until_it_is_stuck(world)
+        for n in range(10_000):
             world.call.tick(b"\1" * FRAME)
             if n % 50 == 0:
                 await asyncio.sleep(0)
@@ -283,6 +298,111 @@ async def test_a_server_that_does_not_read_costs_the_oldest_second_and_no_memory
         world.session.stop("max_seconds")
         end = await world.ended()
         assert end.dropped_ms > 0
+
+
+async def tick_until_it_is_stuck(world: World) -> None:
+    """More than the kernel's buffers and those of both sides hold, of a server that does not read."""
+    while world.session._dropped_frames < MAX_UNSENT:
+        for _ in range(10):
+            world.call.tick(b"\1" * FRAME)
+        await asyncio.sleep(0)
+
+
+@async_test
+async def test_a_server_that_takes_nothing_any_more_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(session, "LEAVE_SECONDS", 0.1)
+    async with StreamServer() as server, stream_to(server.url) as world:
+        talk = await server.conversation()
+        talk.connection.transport.pause_reading()
+        await tick_until_it_is_stuck(world)
+        end = await world.ended()
+        assert (end.by, end.reason) == (StreamEnd.LOST, "the server took nothing for 0.3 s")
+        # And nothing of the connection is left.
+        talk.connection.transport.resume_reading()
+        async with asyncio.timeout(10):
+            await talk.connection.wait_closed()
+
+
+@async_test
+async def test_a_server_that_answers_no_pings_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "PATIENCE_SECONDS", 0.3)
+    async with talking() as (world, talk):
+        talk.connection.transport.pause_reading()
+        end = await world.ended()
+        talk.connection.transport.resume_reading()
+        assert end.by is StreamEnd.LOST
+        assert "keepalive ping timeout" in end.reason
+
+
+@async_test
+async def test_clear_over_and_over_costs_the_line_one_packet() -> None:
+    async with talking() as (world, talk):
+        await talk.send(frames(1, 100))
+        await world.call.ticks(lambda: len(world.call.heard) == 20)
+        for _ in range(1_000):
+            await talk.say("clear")
+        await talk.say("?")
+        await talk.tells("error")  # so all before it was read
+        await talk.send(frames(101, 1))
+        await talk.say("stop")
+        await world.call.ticks(lambda: len(world.told) == 2)
+        assert world.call.clears == 1
+        assert world.call.heard[20:] == [frames(101, 1)]
+
+
+@async_test
+async def test_halves_of_characters_in_what_a_server_says_do_no_harm() -> None:
+    async with talking() as (world, talk):
+        await talk.connection.send('{"type": "mark", "name": "\\ud800"}')
+        assert await talk.tells("mark") == {"type": "mark", "name": "\ud800", "played": True}
+        world.session.press("5")
+        await talk.tells("dtmf")
+
+
+@async_test
+async def test_a_server_that_is_lost_while_it_is_held_is_lost_at_once() -> None:
+    async with talking() as (world, talk):
+        sending = asyncio.ensure_future(talk.send(bytes(FRAME) * 50 * 31))
+        await world.call.ticks(lambda: world.session._playout.full)
+        await sending
+        talk.connection.transport.abort()
+        end = await world.ended()
+        assert (end.by, end.reason) == (StreamEnd.LOST, "the connection ended: no close frame received or sent")
+
+
+@async_test
+async def test_a_server_that_asks_and_does_not_read_the_answers_is_held() -> None:
+    async with StreamServer() as server, stream_to(server.url) as world:
+        talk = await server.conversation()
+        talk.connection.transport.pause_reading()
+
+        async def ask() -> None:
+            for n in range(200_000):
+                await talk.say("mark", name=f"{n:0>150}")
+
+        asking = asyncio.ensure_future(ask())
+        longest = 0
+        for n in range(4_000):
+            world.call.tick()
+            await asyncio.sleep(0.0005)
+            longest = max(longest, len(world.session._unsent))
+            if n % 500 == 0 and longest > MAX_UNTOLD + MAX_UNSENT:
+                break
+        assert MAX_UNTOLD < longest <= MAX_UNTOLD + MAX_UNSENT + 2
+        asking.cancel()
+        world.session.stop("max_seconds")
+        assert (await world.ended()).by is StreamEnd.STOPPED
+
+
+@async_test
+async def test_nothing_is_heard_that_comes_after_a_stop() -> None:
+    async with talking() as (world, talk):
+        await talk.send(frames(1, 2))
+        await talk.say("stop")
+        await talk.send(frames(9, 1))
+        await world.call.ticks(lambda: len(world.told) == 2)
+        assert b"".join(world.call.heard) == frames(1, 2)
 
 
 @async_test
@@ -332,6 +452,23 @@ async def test_private_addresses_are_refused_unless_the_operator_lets_them_in() 
 
 
 @async_test
+async def test_a_server_has_to_show_a_certificate_that_is_trusted_and_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with StreamServer(certificate=make_certificate(tmp_path, "IP:127.0.0.1")) as server:
+        assert await failed(server.url) == "TLS: self-signed certificate"
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+        async with stream_to(server.url) as world:
+            talk = await server.conversation()
+            await talk.say("stop")
+            assert (await world.ended()).by is StreamEnd.SERVER
+        by_name = server.url.replace("127.0.0.1", "localhost")
+        assert (await failed(by_name)).startswith("TLS: Hostname mismatch")
+    async with StreamServer() as plain:
+        assert await failed(plain.url.replace("ws:", "wss:")) == "the connection broke"
+
+
+@async_test
 async def test_a_request_is_signed_with_the_secret() -> None:
     async with StreamServer() as server, stream_to(server.url, Setup(True, "s3cret", LogStyle())):
         await server.conversation()
@@ -343,6 +480,34 @@ async def test_a_request_is_signed_with_the_secret() -> None:
     async with StreamServer() as server, stream_to(server.url):
         await server.conversation()
         assert "X-Dialer-Signature" not in server.requests[0].headers
+
+
+@async_test
+async def test_a_defect_here_ends_the_stream_as_lost_and_leaves_no_connection(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(Playout, "mark", fail)
+    (ours, theirs), (line, of_call) = (socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2))
+    with ours, theirs, of_call:
+        theirs.setblocking(False)
+        async with StreamServer() as server:
+            carrying = asyncio.ensure_future(carry(theirs, SETUP))
+            order = OpenStream(LegId(1), 7, server.url, RATE, json.dumps(START))
+            socket.send_fds(ours, [encode(order)], [line.fileno()])
+            line.close()
+            talk = await server.conversation()
+            await talk.say("mark", name="x")
+            async with asyncio.timeout(10):
+                await talk.connection.wait_closed()
+            said = [decode(ours.recv(MAX_PACKET)) for _ in range(2)]
+            ours.shutdown(socket.SHUT_RDWR)
+            await carrying
+    end = "it failed here: RuntimeError('a defect')"
+    assert said == [StreamOpened(LegId(1), 7), StreamEnded(LegId(1), 7, StreamEnd.LOST, end)]
+    assert "a stream failed" in caplog.text
 
 
 def test_no_more_is_ahead_than_a_call_throws_away_at_once() -> None:

@@ -35,6 +35,7 @@ def register(*, trunks: list[str], audio: list[str]) -> None:
         "target": st.just("end"),
         # Nobody listens on the discard port.
         "webhook-url": st.sampled_from(["http://127.0.0.1:9/", "https://127.0.0.1:9/hook?key=1"]),
+        "stream-url": st.just("wss://127.0.0.1:9/"),
         # A cursor comes from an answer; the only one that can be made up is that of the start.
         "cursor": st.just(""),
     }

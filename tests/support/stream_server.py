@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Self
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -63,17 +65,32 @@ class Conversation:
 
 
 class StreamServer:
-    """Serves on a free port of this machine; `behave`, if given, is run for each conversation beside listening."""
+    """Serves on a free port of this machine; `behave`, if given, is run for each conversation beside listening.
 
-    def __init__(self, behave: Callable[[Conversation], Awaitable[None]] | None = None, *, status: int = 101) -> None:
+    `certificate` is a PEM file with the key in it: with TLS, then.
+    """
+
+    def __init__(
+        self,
+        behave: Callable[[Conversation], Awaitable[None]] | None = None,
+        *,
+        status: int = 101,
+        certificate: Path | None = None,
+    ) -> None:
         self._behave, self._status = behave, status
+        self._tls: ssl.SSLContext | None = None
+        if certificate is not None:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(certificate)
         self.requests: list[Request] = []
         self.conversations: list[Conversation] = []
         self._news = asyncio.Event()
         self._server: Server
 
     async def __aenter__(self) -> Self:
-        self._server = await serve(self._serve, "127.0.0.1", 0, process_request=self._process, compression=None)
+        self._server = await serve(
+            self._serve, "127.0.0.1", 0, process_request=self._process, compression=None, ssl=self._tls
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -82,7 +99,8 @@ class StreamServer:
 
     @property
     def url(self) -> str:
-        return f"ws://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/assistant?key=1"
+        scheme = "ws" if self._tls is None else "wss"
+        return f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/assistant?key=1"
 
     def _process(self, connection: ServerConnection, request: Request) -> Response | None:
         self.requests.append(request)
@@ -101,11 +119,12 @@ class StreamServer:
             await self._behave(conversation)
         await listening
 
-    async def conversation(self) -> Conversation:
-        """The first one, once somebody has connected and was told `start`."""
+    async def conversation(self, number: int = 0) -> Conversation:
+        """The first one, or a later, once somebody has connected and it was told `start`."""
         async with asyncio.timeout(WAIT_SECONDS):
-            while not self.conversations:
+            while len(self.conversations) <= number:
                 self._news.clear()
                 await self._news.wait()
-        await self.conversations[0].tells("start")
-        return self.conversations[0]
+        found = self.conversations[number]
+        await found.tells("start")
+        return found

@@ -1,6 +1,6 @@
 """What a server sent to be heard, frame by frame."""
 
-from sip.stream.playout import AHEAD, MAX_QUEUED_SECONDS, Playout
+from sip.stream.playout import AHEAD, MAX_MARKS, MAX_QUEUED_SECONDS, Playout
 
 FRAME = 320
 
@@ -17,6 +17,7 @@ def numbers(given: list[bytes]) -> list[int]:
 def test_the_first_frame_is_given_at_once_and_no_more_than_may_be_ahead() -> None:
     playout = Playout(FRAME)
     playout.add(frames(1, 1))
+    assert not playout.empty
     assert numbers(playout.give()) == [1]
     playout.add(frames(2, 2 * AHEAD))
     assert numbers(playout.give()) == list(range(2, AHEAD + 1))
@@ -42,6 +43,33 @@ def test_a_part_of_a_frame_is_followed_by_silence_when_nothing_else_is_left_to_p
     playout.tick(1)
     playout.tick(2)
     assert playout.give() == [bytes([3]) * 10 + bytes(FRAME - 10)]
+
+
+def test_a_part_waits_for_its_rest_while_something_else_is_left_to_play() -> None:
+    playout = Playout(FRAME)
+    playout.add(frames(1, 4) + bytes([5]) * 10)
+    assert numbers(playout.give()) == [1, 2, 3, 4]
+    for taken in (0, 0, 1, 1, 2, 2):
+        playout.tick(taken)
+        assert playout.give() == []
+    playout.tick(3)
+    playout.add(bytes([5]) * (FRAME - 10))
+    assert playout.give() == [frames(5, 1)]
+
+
+def test_every_piece_that_comes_is_waited_for_anew() -> None:
+    playout = Playout(FRAME)
+    playout.add(b"\1" * 10)
+    assert not playout.empty
+    playout.tick(0)
+    playout.add(b"\1" * 10)
+    playout.tick(0)
+    assert playout.give() == []
+    playout.tick(0)
+    assert playout.give() == [b"\1" * 20 + bytes(FRAME - 20)]
+    playout.add(b"\2" * 10)
+    playout.tick(1)
+    assert playout.give() == []
 
 
 def test_a_mark_is_due_when_all_before_it_was_taken() -> None:
@@ -79,7 +107,9 @@ def test_clear_throws_all_away_and_names_the_marks_that_will_not_be_heard() -> N
     playout.add(frames(50, 3) + b"\1")
     playout.mark("waiting")
     playout.give()
+    assert playout.ahead
     assert playout.clear() == ["given", "waiting"]
+    assert not playout.ahead
     assert playout.give() == []
     assert not playout.empty  # the call has not said yet that it took, or threw away, what it was given
     playout.tick(AHEAD)
@@ -99,6 +129,21 @@ def test_it_is_full_at_its_limit_and_has_room_again() -> None:
     assert playout.full
     playout.tick(1)
     playout.give()
+    assert not playout.full
+
+
+def test_more_marks_than_anybody_needs_fill_it_too() -> None:
+    playout = Playout(FRAME)
+    playout.add(frames(1, 1))
+    playout.give()
+    for n in range(MAX_MARKS):
+        assert not playout.full
+        playout.mark(str(n))
+    assert playout.full
+    playout.give()
+    assert playout.full
+    playout.tick(1)
+    assert len(playout.due()) == MAX_MARKS
     assert not playout.full
 
 
