@@ -160,17 +160,6 @@ def test_a_long_call_is_ended_by_us_and_the_pbx_saw_it(client: Client) -> None:
     assert 4.5 < attempt["talk_seconds"] < 8
 
 
-def test_what_the_trunk_refused_was_retried_inside_the_attempt(
-    client: Client, asterisk: Asterisk, refused: str
-) -> None:
-    client.finished(refused, 150)
-    for number, call in client.calls(refused).items():
-        (attempt,) = call["attempts"]
-        assert (call["disposition"], attempt["sip_status"]) == ("trunk_failure", REFUSED_BY_THE_TRUNK[number])
-    tried = Counter(row["dst"] for row in asterisk.cdrs() if row["dst"] in REFUSED_BY_THE_TRUNK)
-    assert tried == dict.fromkeys(REFUSED_BY_THE_TRUNK, 4), "once, and after 5, 15 and 45 s"
-
-
 def test_recorded_voices_are_told_apart(client: Client) -> None:
     # A person who says two words, and a mailbox whose greeting is half a minute long.
     calls = outcomes(client, ["2408", "1505"], "pbx", amd={}, steps=[{"do": "hangup"}])
@@ -207,6 +196,17 @@ async def test_a_stream_hears_from_the_pbx_what_it_says(asterisk: Asterisk) -> N
     assert loud_seconds(heard) * 8_000 / rate == pytest.approx(1.0, abs=0.1)
     assert crossings(heard) == pytest.approx(700, rel=0.05)
     assert max(array("h", heard)) == pytest.approx(6_000, rel=0.1)
+
+
+def test_what_the_trunk_refused_was_retried_inside_the_attempt(
+    client: Client, asterisk: Asterisk, refused: str
+) -> None:
+    client.finished(refused, 150)
+    for number, call in client.calls(refused).items():
+        (attempt,) = call["attempts"]
+        assert (call["disposition"], attempt["sip_status"]) == ("trunk_failure", REFUSED_BY_THE_TRUNK[number])
+    tried = Counter(row["dst"] for row in asterisk.cdrs() if row["dst"] in REFUSED_BY_THE_TRUNK)
+    assert tried == dict.fromkeys(REFUSED_BY_THE_TRUNK, 4), "once, and after 5, 15 and 45 s"
 
 
 def test_a_pbx_that_stops_is_noticed_and_taken_up_again(client: Client, asterisk: Asterisk) -> None:
