@@ -155,6 +155,7 @@ def test_the_server_takes_backups_by_itself_and_keeps_the_newest(dialer: Dialer,
     metrics = httpx.get(f"{dialer.url}/metrics").text
     assert re.search(r"^dialer_backup_last_succeeded_timestamp_seconds 1\.\d+e\+09$", metrics, re.MULTILINE)
     assert "dialer_backup_failures_total 0.0" in metrics
+    dialer.stop()
     newest = taken()[-1]
     found = dialer.run("db", "check", DIALER_DATABASE__PATH=str(newest))
     assert "no fault found" in found.stderr
