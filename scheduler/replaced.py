@@ -44,9 +44,7 @@ def _read_only(database: Path) -> sqlite3.Connection:
 
 
 def carry_over(database: Path, copy: Path) -> Carried | None:
-    """Take what protects people and accounts from the database that is to be replaced, if it can be read."""
-    if not database.exists():
-        return None
+    """Take what protects people and accounts from the database that is to be replaced; None: there is none to be read."""
     try:
         with closing(_read_only(database)) as old, closing(connect(copy)) as new, transaction(new):
             # An older version keeps them elsewhere; its calls have ended since.
