@@ -8,9 +8,19 @@ recall; the estimate assumes it. Queues of other campaigns, calling hours and pa
 pace.
 """
 
+import json
 from dataclasses import dataclass
+from typing import Any, Protocol
 
-from dialer.core.model import WallMs
+from dialer.core.model import CampaignStatus, WallMs
+
+
+class CampaignRow(Protocol):
+    """A row of `campaign` by its columns, with `ring_seconds` of its playbook and how many calls are `under_review`."""
+
+    def __getitem__(self, column: str, /) -> Any:  # noqa: ANN401 - what SQLite holds there
+        """The column's value."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +57,21 @@ def estimated_end(pace: Pace, now: WallMs) -> WallMs:
         next_slot = pace.launch_at + pace.cursor * pace.stagger_ms
         last_first = WallMs(round(max(now, next_slot) + (left - 1) * gap))
     return WallMs(max(now, last_first + pace.longest_recall_ms) + pace.ring_ms)
+
+
+def end_of(campaign: CampaignRow, now: WallMs) -> WallMs | None:
+    """The estimate for a campaign as it is stored; None where it is paused or over."""
+    # Nobody knows when a person will decide about what is under review.
+    if campaign["status"] not in {CampaignStatus.SCHEDULED, CampaignStatus.RUNNING} or campaign["under_review"]:
+        return None
+    recall = json.loads(campaign["recall"])
+    pace = Pace(
+        launch_at=WallMs(campaign["launch_at"] + campaign["clock_shift_ms"]),
+        stagger_ms=campaign["stagger_ms"],
+        size=campaign["size"],
+        cursor=campaign["cursor"],
+        last_first_attempt_at=campaign["last_first_attempt_at"],
+        longest_recall_ms=round(recall[-1] * 60_000) if recall else 0,
+        ring_ms=round(campaign["ring_seconds"] * 1000),
+    )
+    return estimated_end(pace, now)

@@ -79,7 +79,13 @@ def m008_agent_legs(db: Database) -> None:
     db.executescript(files("scheduler").joinpath("agent_legs.sql").read_text(encoding="utf-8"))
 
 
-VERSION = 8
+@_migrations()
+def m009_minutes(db: Database) -> None:
+    """What attempts came to, by the minute; an index of the campaigns that go on, by account. For people who watch."""
+    db.executescript(files("scheduler").joinpath("minutes.sql").read_text(encoding="utf-8"))
+
+
+VERSION = 9
 
 
 class DatabaseTooNew(Exception):

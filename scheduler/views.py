@@ -9,7 +9,7 @@ from dialer.core.timetable import show_time
 from dialer.ports import Clock
 from scheduler.connection import sqlite3
 from scheduler.database import Database
-from scheduler.estimate import Pace, estimated_end
+from scheduler.estimate import end_of
 from scheduler.review import COUNT_OF_CAMPAIGN, IS_UNDER_REVIEW
 
 Record = dict[str, Any]
@@ -67,7 +67,7 @@ class Views:
             start = first if after is None else max(first, after + 1)
             asked = {"from": start, "to": first + campaign["size"], "limit": limit + 1}
             asked |= {"state": state, "disposition": disposition, "cancelled": _is_cancelled(campaign)}
-            rows = _rows(connection, _CALLS_LIVE if state == "live" else _CALLS, asked)
+            rows = _rows(connection, CALLS_LIVE if state == "live" else CALLS, asked)
             page = rows[:limit]
             records = [self._call(connection, campaign, row) for row in page]
         return records, page[-1]["id"] if len(rows) > limit else None
@@ -100,7 +100,7 @@ class Views:
                 campaign = _rows(connection, _CAMPAIGN_OF_CALL, (first, account_id, first))[0]
                 wanted = {"from": first, "to": stop, "limit": limit + 1 - len(records)}
                 wanted |= {"state": None, "disposition": None, "cancelled": False}
-                for row in _rows(connection, _CALLS, wanted):
+                for row in _rows(connection, CALLS, wanted):
                     if len(records) == limit:
                         return records, last
                     records.append(self._call(connection, campaign, row))
@@ -120,7 +120,7 @@ class Views:
             if not found:
                 return None
             asked = {"from": call, "to": call + 1, "limit": 1, "state": None, "disposition": None}
-            rows = _rows(connection, _CALLS, {**asked, "cancelled": _is_cancelled(found[0])})
+            rows = _rows(connection, CALLS, {**asked, "cancelled": _is_cancelled(found[0])})
             if not rows:
                 return None
             lines = connection.execute(
@@ -131,7 +131,6 @@ class Views:
 
     def _campaign(self, connection: sqlite3.Connection, row: _Row) -> Record:
         live, finished, size = row["live"], row["finished"], row["size"]
-        recall = _minutes(row["recall"])
         outcomes = connection.execute(_OUTCOMES, (row["id"],)).fetchall()
         next_attempt = None
         if row["status"] in {CampaignStatus.SCHEDULED, CampaignStatus.RUNNING}:
@@ -144,7 +143,7 @@ class Views:
             "scheduled": bool(row["scheduled"]),
             "launch_at": show_time(row["launch_at"]),
             "expires_at": _time(row["expires_at"]),
-            "recall": recall,
+            "recall": _minutes(row["recall"]),
             "created_at": show_time(row["created_at"]),
             "ended_at": _time(row["ended_at"]),
             "total_contacts": row["total_contacts"],
@@ -154,23 +153,8 @@ class Views:
             "under_review": row["under_review"],
             "attempts": row["attempts"],
             "next_attempt_at": _time(next_attempt),
-            "estimated_end_at": _time(self._estimate(row, recall)),
+            "estimated_end_at": _time(end_of(row, self._clock.now().wall)),
         }
-
-    def _estimate(self, row: _Row, recall: Sequence[float]) -> WallMs | None:
-        # Nobody knows when a person will decide about what is under review.
-        if row["status"] not in {CampaignStatus.SCHEDULED, CampaignStatus.RUNNING} or row["under_review"]:
-            return None
-        pace = Pace(
-            launch_at=WallMs(row["launch_at"] + row["clock_shift_ms"]),
-            stagger_ms=row["stagger_ms"],
-            size=row["size"],
-            cursor=row["cursor"],
-            last_first_attempt_at=row["last_first_attempt_at"],
-            longest_recall_ms=round(recall[-1] * 60_000) if recall else 0,
-            ring_ms=round(row["ring_seconds"] * 1000),
-        )
-        return estimated_end(pace, self._clock.now().wall)
 
     def _call(self, connection: sqlite3.Connection, campaign: _Row, row: _Row) -> Record:
         next_attempt = None
@@ -329,7 +313,7 @@ _ATTEMPTS: Final = "SELECT * FROM attempt WHERE call_id = ? ORDER BY number"
 
 # A pending call of a cancelled campaign is finished as `cancelled` although its row was not touched when it was
 # cancelled.
-_CALLS: Final = f"""
+CALLS: Final = f"""
 SELECT * FROM (
     SELECT id, phone, contact, next_at, state, under_review,
            CASE WHEN state = 'finished' AND finished_at IS NULL THEN 'cancelled' ELSE disposition END
@@ -350,7 +334,7 @@ FROM (SELECT call_id, (SELECT id FROM campaign WHERE first_call <= call_id ORDER
 JOIN campaign ON campaign.id = owner JOIN call ON call.id = call_id
 WHERE campaign.account_id = :account ORDER BY call_id DESC LIMIT :limit"""
 # Live calls are few: they come from their open attempts, whatever the campaign's size.
-_CALLS_LIVE: Final = """
+CALLS_LIVE: Final = """
 SELECT id, phone, contact, next_at, 'live' AS state, call.disposition, 0 AS under_review
 FROM open_attempt JOIN call ON call.id = call_id
 WHERE call_id >= :from AND call_id < :to

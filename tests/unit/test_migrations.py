@@ -21,6 +21,7 @@ SINCE_VERSION_1 = [
     "m006_attempts",
     "m007_review",
     "m008_agent_legs",
+    "m009_minutes",
 ]
 
 

@@ -153,7 +153,7 @@ def test_nothing_of_a_loading_campaign_is_seen(world: SqliteWorld) -> None:
         (batch._FRESH, (1, 2)),
         (batch._UNFINISHED, (1, 2)),
         (batch._DROP_TIMER, (1, 1)),
-        (views._CALLS_LIVE, {"from": 1, "to": 2, "disposition": None, "limit": 1}),
+        (views.CALLS_LIVE, {"from": 1, "to": 2, "disposition": None, "limit": 1}),
         (views._CAMPAIGN_OF_CALL, (1, 1, 1)),
         (review._STRETCHES, {"first": 1, "last": 2, "limit": 1}),
         (review._HELD, {"start": 1, "stop": 2, "limit": 1}),
