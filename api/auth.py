@@ -27,14 +27,24 @@ async def authenticate(request: Request, accounts: Accounts) -> Principal:
     token = token.strip()
     if len(given) > 1 or scheme.lower() != "bearer" or not token:
         raise _unauthorized("The Authorization header must hold one bearer token: Bearer TOKEN", "Bearer")
-    principal = None
-    if len(token) <= _MAX_TOKEN_CHARACTERS and token.isascii():
-        principal = await in_thread(accounts.verify, token)
+    principal = await holder(accounts, token)
     if principal is None:
         raise _unauthorized("The token is unknown, expired or revoked", 'Bearer error="invalid_token"')
+    admit(accounts, principal)
+    return principal
+
+
+async def holder(accounts: Accounts, token: str) -> Principal | None:
+    """Whom the token stands for; None for one that is none of ours, expired or revoked."""
+    if len(token) > _MAX_TOKEN_CHARACTERS or not token.isascii():
+        return None
+    return await in_thread(accounts.verify, token)
+
+
+def admit(accounts: Accounts, principal: Principal) -> None:
+    """Count the request, where the operator limits how often a token may ask. Raises the problem 429."""
     if isinstance(accounts, Admission):
         accounts.admit(principal)
-    return principal
 
 
 class Admission:
@@ -47,6 +57,10 @@ class Admission:
     def verify(self, token: str) -> Principal | None:
         """Whom the token stands for."""
         return self._accounts.verify(token)
+
+    def standing(self, token: int) -> Principal | None:
+        """Whom the token of this number stands for now."""
+        return self._accounts.standing(token)
 
     def admit(self, principal: Principal) -> None:
         """Count one request. Raises the problem 429."""

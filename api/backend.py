@@ -36,6 +36,11 @@ class Principal(Protocol):
         ...
 
     @property
+    def account_name(self) -> str:
+        """What the account is called."""
+        ...
+
+    @property
     def token_id(self) -> int:
         """The token's number."""
         ...
@@ -51,6 +56,10 @@ class Accounts(Protocol):
 
     def verify(self, token: str) -> Principal | None:
         """Whom the token stands for; None for one that is unknown, expired or revoked. In constant time."""
+        ...
+
+    def standing(self, token: int) -> Principal | None:
+        """Whom the token of this number stands for now; None once it is expired or revoked."""
         ...
 
 

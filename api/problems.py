@@ -53,6 +53,11 @@ def not_found(what: str) -> Problem:
     return Problem(HTTPStatus.NOT_FOUND, f"No such {what}")
 
 
+def no_such_path(request: Request) -> Problem:
+    """404: nothing is served there."""
+    return Problem(HTTPStatus.NOT_FOUND, f"No such path: {request.url.path}")
+
+
 def answer_to(error: Exception, request: Request) -> Response:
     """What the client is told about any exception. What is our own fault is logged, and never shown."""
     if isinstance(error, Problem):
@@ -71,5 +76,5 @@ def answer_to(error: Exception, request: Request) -> Response:
 def unrouted(request: Request, error: Exception) -> Response:
     """Starlette's own refusals: a path that is not served."""
     status = HTTPStatus(error.status_code) if isinstance(error, HTTPException) else HTTPStatus.INTERNAL_SERVER_ERROR
-    text = f"No such path: {request.url.path}" if status == HTTPStatus.NOT_FOUND else status.phrase
-    return Problem(status, text).answer()
+    problem = no_such_path(request) if status == HTTPStatus.NOT_FOUND else Problem(status, status.phrase)
+    return problem.answer()

@@ -17,14 +17,19 @@ def routes(backend: Backend) -> list[Route]:
     """The path of a call's recordings."""
 
     async def fetch(request: Request, who: Principal) -> Response:
-        uuid = path_id(request, "call")
-        number = _number(query(request, "number"))
-        path = await in_thread(_file, backend, who.account_id, uuid, number)
-        if path is None:
-            raise not_found("recording")
-        return FileResponse(path, media_type="audio/wav", filename=path.name)
+        return await send(backend, request, who.account_id)
 
     return [resource("/call/{id}/recording", backend.accounts, GET=fetch)]
+
+
+async def send(backend: Backend, request: Request, account_id: int) -> Response:
+    """The recording that the request asks for, of a call of the account. Raises the problems 400 and 404."""
+    uuid = path_id(request, "call")
+    number = _number(query(request, "number"))
+    path = await in_thread(_file, backend, account_id, uuid, number)
+    if path is None:
+        raise not_found("recording")
+    return FileResponse(path, media_type="audio/wav", filename=path.name)
 
 
 def _number(asked: dict[str, str]) -> int:

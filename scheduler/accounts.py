@@ -8,8 +8,9 @@ import hashlib
 import hmac
 import secrets
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from dialer.core.model import AccountId, WallMs
 from dialer.ports import Clock
@@ -149,10 +150,19 @@ class Accounts:
         genuine = hmac.compare_digest(_hash(secret), _NO_HASH if row is None else row[0])
         if row is None or not genuine:
             return None
+        return self._principal(int(number), row)
+
+    def standing(self, token: int) -> Principal | None:
+        """Whom the token of this number stands for now; None once it is expired or revoked. No secret is asked for."""
+        with self._database.read() as connection:
+            row = connection.execute(_VERIFY, (token,)).fetchone()
+        return None if row is None else self._principal(token, row)
+
+    def _principal(self, token: int, row: Sequence[Any]) -> Principal | None:
         _, expires_at, revoked_at, account_id, account_uuid, account_name, scope = row
         if revoked_at is not None or (expires_at is not None and expires_at <= self._clock.now().wall):
             return None
-        return Principal(AccountId(account_id), account_uuid, account_name, int(number), scope)
+        return Principal(AccountId(account_id), account_uuid, account_name, token, scope)
 
 
 def _hash(secret: str) -> bytes:

@@ -38,6 +38,7 @@ class Who:
     account_id: int
     token_id: int = 7
     scope: str = "admin"
+    account_name: str = "Mine"
 
 
 @dataclass
@@ -82,6 +83,9 @@ class Fakes:
     most_webhooks: int = 3
     allow_private: bool = True
     taps: Taps = field(default_factory=lambda: Taps(lambda _: None))
+    scope: str = "admin"
+    revoked: bool = False
+    standings: list[int] = field(default_factory=list)
 
     def backend(self) -> Backend:
         snapshot = Snapshot(
@@ -118,7 +122,13 @@ class _Accounts:
     fakes: Fakes
 
     def verify(self, token: str) -> Who | None:
-        return {TOKEN: Who(MINE), OTHER_TOKEN: Who(THEIRS)}.get(token)
+        mine = Who(MINE, scope=self.fakes.scope)
+        found = {TOKEN: mine, OTHER_TOKEN: Who(THEIRS, 8, account_name="Theirs")}.get(token)
+        return None if self.fakes.revoked else found
+
+    def standing(self, token: int) -> Who | None:
+        self.fakes.standings.append(token)
+        return self.verify({7: TOKEN, 8: OTHER_TOKEN}.get(token, ""))
 
 
 @dataclass
