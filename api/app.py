@@ -19,11 +19,13 @@ from api import (
     webhooks,
 )
 from api.backend import Backend
+from api.page.routes import Page
+from api.page.routes import routes as page_routes
 from api.problems import unrouted
 
 
-def create_app(backend: Backend) -> Starlette:
-    """The application that serves from `backend`. It holds no state of its own and starts nothing."""
+def create_app(backend: Backend, page: Page | None = None) -> Starlette:
+    """The application that serves from `backend`, and with `page` the operator's page from both. It starts nothing."""
     events = backend.events
     app = Starlette(
         routes=[
@@ -40,6 +42,7 @@ def create_app(backend: Backend) -> Starlette:
             *health.routes(backend),
             *openapi.routes(),
             *playbook_schema.routes(),
+            *([] if page is None else page_routes(backend, page)),
         ],
         # 404 comes from the router; Exception can only be a fault of the router itself.
         exception_handlers={404: unrouted, Exception: unrouted},

@@ -500,6 +500,18 @@ class SpeechSettings(_Section):
         return value
 
 
+class PageSettings(_Section):
+    """The operator's page. `show_numbers`: who sees people's numbers in full: nobody, admins who ask for it, everybody.
+
+    `session_hours`: how long a login lasts at most. `behind_proxy`: X-Forwarded-Proto, -Host and -For are believed.
+    """
+
+    enabled: bool = True
+    show_numbers: Literal["never", "admin", "always"] = "admin"
+    session_hours: Annotated[float, Field(gt=0, le=720)] = 12
+    behind_proxy: bool = False
+
+
 class LogSettings(_Section):
     """What the server writes to standard error. With `mask_numbers` people's numbers keep only their last digits."""
 

@@ -27,6 +27,7 @@ from config.sections import (
     MediaSettings,
     MqttSettings,
     PacingSettings,
+    PageSettings,
     PhoneSettings,
     SipSettings,
     SpeechSettings,
@@ -68,6 +69,7 @@ class Settings(BaseSettings):
     stream: StreamSettings = StreamSettings()
     speech: SpeechSettings | None = None
     log: LogSettings = LogSettings()
+    page: PageSettings = PageSettings()
     limits: LimitSettings = LimitSettings()
 
     @classmethod
@@ -239,6 +241,7 @@ _SECTIONS: Mapping[str, type[BaseModel]] = {
     "speech": SpeechSettings,
     "stream": StreamSettings,
     "log": LogSettings,
+    "page": PageSettings,
     "limits": LimitSettings,
 }
 

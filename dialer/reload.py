@@ -32,6 +32,9 @@ RELOADED: Final = frozenset(
         "api.max_contacts",
         "api.max_body_bytes",
         "media.keep_recordings_days",
+        "page.show_numbers",
+        "page.session_hours",
+        "page.behind_proxy",
     }
 )
 

@@ -11,7 +11,7 @@ import importlib
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from dialer.call_log import CallLog
 from dialer.collector import spare_what_stays
 from dialer.condition import not_ready, snapshot, standing, trunk_records
 from dialer.control import EngineControl
+from dialer.core.changes import Change
 from dialer.core.intake import IntakeRules
 from dialer.core.model import CampaignId
 from dialer.core.phone import normalize
@@ -53,6 +54,7 @@ from dialer.ports import StoreUnavailable
 from dialer.pulse import Pulse
 from dialer.reload import CannotFollow, Reloader
 from dialer.systemd import ServiceManager
+from dialer.watching import Watching
 from scheduler.accounts import Accounts
 from scheduler.checkpoint import Checkpointer
 from scheduler.clock import SystemClock
@@ -130,6 +132,7 @@ class Service:
         self._outlets: Outlets
         self._library: Library
         self._admission: Admission
+        self._watching: Watching | None = None
         self._call_log: CallLog
         self._backups: TimedBackups | None = None
         self.url = ""
@@ -162,6 +165,8 @@ class Service:
             log.info("stopping", drain_seconds=self._settings.pacing.drain_seconds)
             self._manager.stopping(self._settings.pacing.drain_seconds + FAREWELL_SECONDS)
             self._outlets.hang_up()
+            if self._watching is not None:
+                self._watching.hang_up()
             if engine.failed.done():
                 # Nothing is drained: the workers hang up, and the next process decides from the disk.
                 await http.stop()
@@ -214,12 +219,13 @@ class Service:
         library = self._library = self._new_library()
         library.start()
         parts.push_async_callback(library.close)
+        self._watching = Watching(settings.page, database, clock) if settings.page.enabled else None
         handles = Handles(database)
         self._call_log = CallLog(handles.call_uuid, handles.campaign_uuid)
         engine = self._engine = Engine(
             library=library,
             agents=agent_rules(settings),
-            on_stored=self._call_log.stored,
+            on_stored=self._stored,
             clock=clock,
             store=self._store,
             control=self._pool,
@@ -233,6 +239,9 @@ class Service:
         control = EngineControl(engine, handles)
         self._outlets.start(control)
         parts.push_async_callback(self._outlets.stop)
+        if self._watching is not None:
+            self._watching.start()
+            parts.push_async_callback(self._watching.stop)
         self._start_backups()
         parts.push_async_callback(self._stop_backups)
         self._admission = Admission(Accounts(database, clock), _rate_limit(settings))
@@ -255,7 +264,8 @@ class Service:
             taps=self._pool.taps.tap,
         )
         spare_what_stays()
-        return await serve_http(create_app(backend), settings.api.host, settings.api.port)
+        page = None if self._watching is None else self._watching.page
+        return await serve_http(create_app(backend, page), settings.api.host, settings.api.port)
 
     def _start_backups(self) -> None:
         wanted = self._settings.backup
@@ -334,6 +344,8 @@ class Service:
         if new.backup != old.backup:
             await self._stop_backups()
             self._start_backups()
+        if self._watching is not None:
+            self._watching.follow(new.page)
         await self._outlets.follow(new)
 
     def _tell_reloads(self, reloads: Reloads) -> None:
@@ -362,6 +374,11 @@ class Service:
 
     def _standing(self) -> str:
         return standing(self._running().state, self._pool.state())
+
+    def _stored(self, changes: Sequence[Change]) -> None:
+        self._call_log.stored(changes)
+        if self._watching is not None:
+            self._watching.recent.stored(changes)
 
     def _activated(self, campaign: CampaignId) -> None:
         if self._engine is None:

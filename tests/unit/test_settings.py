@@ -159,8 +159,8 @@ def test_every_fault_is_listed_by_key_and_unknown_keys_are_faults(faults: Faults
         "trunks.PBX: a trunk's name is lower-case letters and digits, joined by single - or _, 32 at most",
         "mqtt.url: is required",
         (
-            "bogus: no such key (known: api, backup, database, events, limits, log, media, mqtt, pacing, phone, sip, speech, "
-            "stream, trunks, webhooks)"
+            "bogus: no such key (known: api, backup, database, events, limits, log, media, mqtt, pacing, page, phone, sip, "
+            "speech, stream, trunks, webhooks)"
         ),
     ]
 

@@ -1,0 +1,425 @@
+"""The operator's page in a real browser, on a running server: seen, read aloud, steered by keyboard, and kept up to date."""
+
+import json
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from scheduler.accounts import Accounts
+from scheduler.clock import SystemClock
+from scheduler.database import Database
+from tests.support.browser import CHROMIUM, Browser
+from tests.support.dialer_process import Client, Dialer, eventually
+from tests.support.lab_thread import LabThread
+
+# What is new is shown within a second; a busy machine may take some more.
+SOON = 10.0
+HTML = {"Accept": "text/html"}
+EVIL = "<img src=x onerror='window.hurt=1'><script>window.hurt=2</script>"
+SIZES: list[dict[str, Any]] = [{"width": 1280, "height": 900}, {"width": 390, "height": 844, "phone": True}]
+
+# Every text of the page against what is behind it, as (ratio, text, colours); WCAG 2.2, 1.4.3 asks for 4.5, or 3 where large.
+CONTRAST = """(() => {
+  const parse = text => { const found = text.match(/[0-9.]+/g).map(Number); return found.length < 4 ? [...found, 1] : found; };
+  const light = channel => { const c = channel / 255; return c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
+  const luminance = ([r, g, b]) => 0.2126 * light(r) + 0.7152 * light(g) + 0.0722 * light(b);
+  const behind = element => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = parse(getComputedStyle(at).backgroundColor);
+      if (colour[3] === 1) return colour;
+    }
+    return [255, 255, 255, 1];
+  };
+  const poor = [];
+  for (const element of document.body.querySelectorAll('*')) {
+    const text = [...element.childNodes].filter(node => node.nodeType === 3).map(node => node.data.trim()).join('');
+    if (!text || element.closest('svg, script, noscript, .unseen') || !element.getClientRects().length) continue;
+    const style = getComputedStyle(element), size = parseFloat(style.fontSize), bold = Number(style.fontWeight) >= 700;
+    const [a, b] = [luminance(parse(style.color)), luminance(behind(element))].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05), needed = size >= 24 || (bold && size >= 18.66) ? 3 : 4.5;
+    if (ratio < needed) poor.push([ratio, text, style.color, behind(element).join()]);
+  }
+  return poor;
+})()"""
+# What can be reached by the tab key, from the top of the page: what each says, and whether its focus is to be seen.
+FOCUSED = """(() => { const e = document.activeElement, s = getComputedStyle(e);
+  return [e.innerText || e.getAttribute('aria-label') || e.name || e.tagName,
+          s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 2] })()"""
+
+
+@pytest.fixture(scope="module")
+def dialer(lab: LabThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dialer]:
+    dialer = Dialer(tmp_path_factory.mktemp("page"), {"pbx": lab.trunk}, pacing={"stagger_seconds": 0.3})
+    dialer.run("db", "migrate")
+    try:
+        yield dialer.start()
+    finally:
+        dialer.stop()
+
+
+def need_chromium() -> None:
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium on this machine")
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    need_chromium()
+    with Browser(tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def operator(dialer: Dialer, request: pytest.FixtureRequest) -> Iterator[Client]:
+    # Past the command line, which would take a second for each test.
+    database = Database(dialer.folder / "dialer.db")
+    accounts = Accounts(database, SystemClock())
+    account = accounts.create_account(request.node.name).id
+    client, janitor = (Client(dialer, request.node.name, accounts.create_token(account)) for _ in range(2))
+    database.close()
+    yield client
+    if not dialer.is_down:
+        leave(janitor)
+    client.close()
+    janitor.close()
+
+
+@pytest.fixture
+def browser(chromium: Browser, operator: Client) -> Iterator[Browser]:
+    """Logged in for the test's account, on the overview; at its end nothing may have been refused or failed in the page."""
+    chromium.look()
+    chromium.send("Network.clearBrowserCookies")
+    log_in(chromium, operator)
+    chromium.log.clear()
+    yield chromium
+    assert chromium.log == []
+
+
+def leave(operator: Client) -> None:
+    """Give back the channels that a test has taken."""
+    for status in ("running", "paused"):
+        for campaign in operator.http.get("/campaign", params={"status": status}).json()["items"]:
+            operator.http.post(f"/campaign/{campaign['id']}/cancel")
+    for call in operator.http.get("/call", params={"state": "live"}).json()["items"]:
+        operator.http.post(f"/call/{call['id']}/cancel")
+
+
+def log_in(browser: Browser, operator: Client) -> None:
+    browser.open(f"{operator.dialer.url}/")
+    browser.wait_for("document.activeElement.id === 'token'", SOON, "the focus")
+    browser.type(operator.token)
+    browser.press("Enter")
+    browser.wait_for("document.title === 'Overview · dialer'", SOON, "the overview")
+
+
+def talking(operator: Client, contacts: list[dict[str, Any]], name: str = "Renewal", **keys: Any) -> str:
+    """A campaign whose calls are answered and go on; its id."""
+    steps = [{"do": "wait", "seconds": 60}, {"do": "hangup"}]
+    book = playbook(operator, name=name, steps=steps, ring_timeout_seconds=20, max_call_seconds=120)
+    answer = operator.http.post("/campaign", json={"playbook_id": book, "contacts": contacts, **keys})
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["campaign_id"])
+
+
+def playbook(operator: Client, **keys: Any) -> str:
+    """A new playbook's id."""
+    body = {"trunks": ["pbx"], "steps": [{"do": "wait", "seconds": 0.2}, {"do": "hangup"}], **keys}
+    answer = operator.http.post("/playbook", json=body)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+def person(number: int, **fields: Any) -> dict[str, Any]:
+    """Whom the lab answers for, until we hang up."""
+    return {"phone": f"+3460{number:05d}02", "first_name": f"Ana{number}", **fields}
+
+
+def shows(browser: Browser, text: str, selector: str = "main", seconds: float = SOON) -> None:
+    browser.wait_for(
+        f"(document.querySelector({json.dumps(selector)}) || {{innerText: ''}}).innerText.includes({json.dumps(text)})",
+        seconds,
+        f"{selector} shows {text!r}",
+    )
+
+
+def press_to(browser: Browser, what: str, *, most: int = 60) -> None:
+    """Tab until the focus is on what says so."""
+    for _ in range(most):
+        browser.press("Tab")
+        if browser.run(FOCUSED)[0].strip().startswith(what):
+            return
+    raise AssertionError(f"the tab key does not reach {what!r}")
+
+
+def test_an_open_page_shows_what_goes_on_without_being_reloaded(browser: Browser, operator: Client) -> None:
+    shows(browser, "Nobody is being called now.")
+    browser.run("window.same = true")
+    campaign = talking(operator, [person(i) for i in range(100, 103)])
+    shows(browser, "Renewal", "#campaigns")
+    shows(browser, "3\n0 dialing, 0 ringing, 3 talking", "#tiles")
+    shows(browser, "+…0002", "#live")
+    shows(browser, "Ana102", "#live")
+    shows(browser, "3 of 20", "#trunks")
+    browser.wait_for("/^0:0[1-9]$/.test(document.querySelector('#live td:last-child').innerText)", SOON, "a clock")
+    operator.http.post(f"/campaign/{campaign}/pause")
+    shows(browser, "paused", "#campaigns")
+    shows(browser, "Campaign Renewal: paused", "#said")
+    [live] = operator.http.get("/call?state=live&limit=1").json()["items"]
+    operator.http.post(f"/call/{live['id']}/cancel")
+    shows(browser, "0 dialing, 0 ringing, 2 talking", "#tiles")
+    shows(browser, "1 of 3 finished, 1 answered, 2 live", "#campaigns")
+    browser.wait_for("document.querySelector('#outcomes desc').textContent.startsWith('1 attempts')", SOON, "the plot")
+    assert browser.run("window.same") is True
+
+
+def test_a_campaign_is_paused_resumed_and_cancelled_by_keyboard_alone(browser: Browser, operator: Client) -> None:
+    campaign = talking(operator, [person(i) for i in range(200, 240)], "Survey")
+    shows(browser, "Survey", "#campaigns")
+    press_to(browser, "Pause")
+    browser.press("Enter")
+    shows(browser, "The campaign was paused.")
+    assert operator.campaign(campaign)["status"] == "paused"
+    assert browser.text("h1") == "Survey"
+    press_to(browser, "Resume")
+    browser.press("Space")
+    shows(browser, "The campaign was resumed.")
+    assert operator.campaign(campaign)["status"] == "running"
+    press_to(browser, "Cancel …")
+    browser.press("Enter")
+    shows(browser, "cannot be resumed")
+    assert operator.campaign(campaign)["status"] == "running"
+    press_to(browser, "Cancel the campaign for good")
+    browser.press("Enter")
+    shows(browser, "The campaign was cancelled.")
+    assert operator.campaign(campaign)["status"] == "cancelled"
+
+
+def test_updates_take_neither_focus_nor_scroll_nor_what_was_opened(browser: Browser, operator: Client) -> None:
+    talking(operator, [person(i) for i in range(300, 330)], "Renewal")
+    shows(browser, "Renewal", "#campaigns")
+    browser.run("document.querySelector('#outcomes details').open = true")
+    browser.run("document.querySelector('#campaigns button').focus()")
+    browser.run("window.scrollTo(0, 150)")
+    before = browser.text("#campaigns")
+    for _ in range(3):
+        browser.wait_for(f"document.querySelector('#campaigns').innerText !== {json.dumps(before)}", SOON, "an update")
+        before = browser.text("#campaigns")
+    assert browser.run("document.activeElement.innerText") == "Pause"
+    assert browser.run("window.scrollY") == 150
+    assert browser.run("document.querySelector('#outcomes details').open") is True
+
+
+def test_updates_can_be_held(browser: Browser, operator: Client) -> None:
+    press_to(browser, "Pause updates")
+    browser.press("Space")
+    assert browser.run("document.activeElement.getAttribute('aria-pressed')") == "true"
+    campaign = talking(operator, [person(400)])
+    eventually(lambda: operator.campaign(campaign)["calls"]["live"] == 1, 10, "the call")
+    browser.wait_for("new Promise(done => setTimeout(() => done(true), 1500))", SOON, "two beats")
+    assert "Nobody is being called now." in browser.text("#live")
+    browser.press("Space")
+    shows(browser, "Ana400", "#live")
+
+
+def test_the_whole_story_of_a_call_is_found_by_its_number(browser: Browser, operator: Client) -> None:
+    book = playbook(operator, name="Reminder", recall_on=["busy"])
+    contact = {"phone": "+34600500011", "first_name": "Bea", "last_name": "Ruiz", "custom_fields": {"contract": "A-17"}}
+    body = {"playbook_id": book, "contacts": [contact], "recall": [0.01]}
+    operator.finished(operator.http.post("/campaign", json=body).json()["campaign_id"])
+    press_to(browser, "Search")
+    browser.press("Enter")
+    browser.wait_for("document.title === 'Search · dialer'", SOON, "the search")
+    browser.click("#asked")
+    browser.type("+34 600 50 00 11")
+    browser.press("Enter")
+    browser.wait_for("document.title === 'Calls to +…0011 · dialer'", SOON, "the person")
+    assert "600500011" not in browser.run("location.href + document.documentElement.outerHTML")
+    shows(browser, "A-17")
+    press_to(browser, "Story")
+    browser.press("Enter")
+    browser.wait_for("document.title === 'Call to +…0011 · dialer'", SOON, "the call")
+    for text in ("Bea Ruiz", "Attempt 1", "486 Busy Here", "Attempt 2", "SIP Call-ID", "wait", "Reminder", "A-17"):
+        assert text in browser.text("main"), text
+    browser.click("form[action='/page/numbers'] button")
+    shows(browser, "Call to +34600500011")
+
+
+def test_what_a_contact_holds_is_text_in_every_place(browser: Browser, operator: Client) -> None:
+    fields = dict.fromkeys(("first_name", "last_name", "company", "email", "city", "utm_source"), EVIL)
+    contact = person(600, **fields, custom_fields={EVIL: [EVIL, {EVIL: EVIL}]})
+    campaign = talking(operator, [contact], EVIL)
+    shows(browser, EVIL, "#live")
+    shows(browser, EVIL, "#campaigns")
+    [call] = operator.calls(campaign).values()
+    [known] = operator.http.get("/contact", params={"phone": contact["phone"]}).json()["items"]
+    for path in ("live", "campaigns", f"campaign/{campaign}", f"call/{call['id']}", f"contact/{known['id']}"):
+        browser.open(f"{operator.dialer.url}/page/{path}")
+        shows(browser, EVIL)
+    # Not only the policy kept it from being run: there is nothing to be run.
+    assert browser.run("document.querySelectorAll('main img, main script').length") == 0
+    assert browser.run("window.hurt") is None
+
+
+def test_it_can_be_read_aloud_and_walked_through(browser: Browser, operator: Client) -> None:
+    campaign = talking(operator, [person(i) for i in range(700, 703)])
+    shows(browser, "Ana702", "#live")
+    [call, *_] = operator.calls(campaign).values()
+    paths = ["/", "/page/live", "/page/campaigns", "/page/trunks", "/page/search", f"/page/campaign/{campaign}"]
+    for path in [*paths, f"/page/call/{call['id']}", f"/page/campaign/{campaign}/cancel"]:
+        browser.open(f"{operator.dialer.url}{path}")
+        tree = browser.tree()
+        roles = [role for role, _ in tree]
+        for landmark in ("banner", "navigation", "main", "contentinfo"):
+            assert landmark in roles, (path, landmark)
+        nameless = [role for role, name in tree if role in NAMED and not name.strip()]
+        assert nameless == [], path
+        assert browser.run("document.querySelectorAll('h1').length") == 1
+        levels = browser.run("[...document.querySelectorAll('h1,h2,h3,h4')].map(e => +e.tagName[1])")
+        assert all(later <= earlier + 1 for earlier, later in pairwise(levels)), (path, levels)
+        assert browser.run("document.querySelectorAll('th:not([scope])').length") == 0
+        assert browser.run("new Set([...document.querySelectorAll('[id]')].map(e => e.id)).size") == browser.run(
+            "document.querySelectorAll('[id]').length"
+        )
+        assert browser.run("document.documentElement.lang") == "en"
+        assert browser.run("document.querySelectorAll('table[aria-live], section[aria-live]').length") == 0
+        walk(browser, path)
+
+
+NAMED = {"link", "button", "textbox", "combobox", "image", "table", "region", "article", "heading", "columnheader"}
+
+
+def walk(browser: Browser, path: str) -> None:
+    """Everything that can be clicked is reached by the tab key, first of all a way past the navigation; focus is seen."""
+    browser.run("{ const hold = document.getElementById('hold'); if (hold) hold.click(); window.reached = new Set() }")
+    for number in range(200):
+        browser.press("Tab")
+        text, seen = browser.run(FOCUSED)
+        if browser.run("document.activeElement === document.body"):
+            break
+        assert seen, (path, text)
+        assert number > 0 or text == "Skip to the content", path
+        browser.run("{ window.reached.add(document.activeElement) }")
+    missed = browser.run(
+        "[...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, summary')]"
+        ".filter(e => e.getClientRects().length && !window.reached.has(e)).map(e => e.outerHTML)"
+    )
+    assert missed == [], path
+
+
+def test_it_fits_a_phone_and_can_be_read_in_light_and_dark(browser: Browser, operator: Client) -> None:
+    long = "A campaign whose name is as long as names of campaigns may well become in a large company"
+    contacts = [person(i, last_name="Fernández-Villaverde y Goicoechea") for i in range(800, 803)]
+    campaign = talking(operator, contacts, long, recall=[30])
+    shows(browser, "Ana802", "#live")
+    [call, *_] = operator.calls(campaign).values()
+    paths = ["/", "/page/live", "/page/campaigns", "/page/trunks", "/page/search", f"/page/campaign/{campaign}"]
+    for path in [*paths, f"/page/call/{call['id']}", f"/page/campaign/{campaign}/cancel"]:
+        browser.open(f"{operator.dialer.url}{path}")
+        for size in SIZES:
+            for dark in (False, True):
+                browser.look(**size, dark=dark)
+                assert browser.run("document.documentElement.scrollWidth <= innerWidth"), (path, size)
+                assert browser.run(CONTRAST) == [], (path, size, dark)
+        browser.look()
+
+
+def test_the_page_is_left_within_seconds_of_its_token(browser: Browser, operator: Client) -> None:
+    operator.dialer.run("token", "revoke", operator.token.split("_")[1])
+    browser.wait_for("document.title === 'Log in · dialer'", SOON, "the login")
+    browser.wait_for("document.querySelector('#token') !== null", SOON, "the login's form")
+
+
+def test_it_works_without_its_script(dialer: Dialer, operator: Client, tmp_path: Path) -> None:
+    need_chromium()
+    with Browser(tmp_path, scripts=False) as browser:
+        campaign = talking(operator, [person(900)])
+        eventually(lambda: operator.campaign(campaign)["calls"]["live"] == 1, 10, "the call")
+        log_in(browser, operator)
+        assert "Ana900" in browser.text("#live")
+        assert browser.run("document.querySelector('noscript').innerHTML").strip() == (
+            '<meta http-equiv="refresh" content="15">'
+        )
+        assert "All times are UTC." in browser.text("footer")
+        browser.click("#campaigns button")
+        shows(browser, "The campaign was paused.")
+        browser.click("a.danger")
+        shows(browser, "cannot be resumed")
+        browser.click("main button.danger")
+        shows(browser, "The campaign was cancelled.")
+        assert operator.campaign(campaign)["status"] == "cancelled"
+
+
+@contextmanager
+def logged_in(client: Client) -> Iterator[httpx.Client]:
+    """A browser that is logged in, as far as HTTP shows it."""
+    headers = {**HTML, "Origin": client.dialer.url}
+    with httpx.Client(base_url=client.dialer.url, headers=headers, timeout=30) as browser:
+        key = re.search(r'name="key" value="([0-9a-f]+)"', browser.get("/page/login").text)
+        assert key
+        answer = browser.post("/page/login", data={"key": key[1], "token": client.token})
+        assert answer.status_code == 303, answer.text
+        yield browser
+
+
+def test_settings_act_when_they_are_reloaded(dialer: Dialer, operator: Client) -> None:
+    path = f"/page/campaign/{operator.post(playbook(operator, name='Test'), ['+34600700486'])}"
+    with logged_in(operator) as browser:
+        assert "+34600700486" not in browser.get(path).text
+        dialer.configure(page={"show_numbers": "always", "session_hours": 0.0003})
+        dialer.signal(signal.SIGHUP)
+        eventually(lambda: "+34600700486" in browser.get(path).text, 20, "numbers are shown")
+        # A login lasts a second from now on; the one before keeps what it was promised.
+        with logged_in(operator) as short:
+            began = time.monotonic()
+            assert short.get("/").status_code == 200
+            eventually(lambda: short.get("/").status_code == 303, 20, "the login is over")
+            assert time.monotonic() - began >= 1
+        assert browser.get("/").status_code == 200
+    dialer.configure(page={"show_numbers": "admin", "session_hours": 12})
+    dialer.signal(signal.SIGHUP)
+
+
+def test_a_lost_connection_is_shown_and_a_restart_ends_logins_but_keeps_what_was_counted(
+    browser: Browser, operator: Client
+) -> None:
+    operator.finished(operator.post(playbook(operator, name="Test"), ["+34600700001", "+34600700486"]))
+    counted = "2 attempts; answered 1; busy or declined 1."
+    browser.wait_for(f"document.querySelector('#outcomes desc').textContent === '{counted}'", SOON, "the plot")
+    operator.dialer.stop()
+    shows(browser, "The connection is lost.", "#lost", 20)
+    operator.dialer.start()
+    # The page finds out by itself.
+    browser.wait_for("document.title === 'Log in · dialer'", 30, "the login")
+    log_in(browser, operator)
+    assert browser.run("document.querySelector('#outcomes desc').textContent") == counted
+    browser.log[:] = [line for line in browser.log if "Failed to load resource" not in line]
+
+
+def test_an_open_page_keeps_no_server_from_stopping(dialer: Dialer, operator: Client) -> None:
+    with logged_in(operator) as browser, browser.stream("GET", "/page/stream/overview") as stream:
+        lines = stream.iter_lines()
+        while "tiles" not in next(lines):
+            pass
+        began = time.monotonic()
+        dialer.signal(signal.SIGTERM)
+        for _ in lines:
+            pass
+        eventually(dialer.ended, 10, "the server has ended")
+        assert time.monotonic() - began < 10
+    dialer.stop()
+
+
+def test_a_server_without_the_page_has_no_path_of_it(dialer: Dialer) -> None:
+    dialer.configure(page={"enabled": False})
+    dialer.start()
+    for there in ("/", "/page/login"):
+        answer = httpx.get(f"{dialer.url}{there}", headers=HTML)
+        assert (answer.status_code, answer.json()) == (404, {"error": f"No such path: {there}"})
