@@ -22,6 +22,7 @@ from benchmarks import (
     claims,
     intake,
     lateness,
+    page,
     peers,
     pending,
     requests,
@@ -213,12 +214,26 @@ def stream_table(small: bool) -> str:
     return table(head.split("|"), rows)
 
 
+def page_table(small: bool) -> str:
+    load = page.Load(10, 2) if small else page.Load(100, 2)
+    rows = []
+    for cost in page.measure(load, 5, *((1, 3) if small else (6, 10))):
+        late = [lateness.percentile(cost.late_ms, share) for share in (0.5, 0.99)]
+        sent = statistics.median(cost.bytes_a_second) / 1024 if cost.pages else ""
+        rows.append(
+            [cost.pages, 100 * statistics.median(cost.cores), len(cost.late_ms), *late, max(cost.late_ms), sent]
+        )
+    head = "open pages|CPU of the main process, % of a core|INVITEs|late p50 ms|p99 ms|max ms|KB a second to a page"
+    return f"{load.live:,} live calls of {load.campaigns} campaigns.\n\n" + table(head.split("|"), rows)
+
+
 TABLES: dict[str, Callable[[bool], str]] = {
     "lateness": lateness_table,
     "api": api_table,
     "intake": intake_table,
     "claims": claims_table,
     "pending": pending_table,
+    "page": page_table,
     "peers": peers_table,
     "capacity": capacity_table,
     "amd": amd_table,
