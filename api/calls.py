@@ -62,7 +62,7 @@ def routes(backend: Backend) -> list[Route]:
 
     accounts = backend.accounts
     return [
-        resource("/call", accounts, scope_after_body=True, GET=live, POST=create),
+        resource("/call", accounts, after_body={"POST"}, GET=live, POST=create),
         resource("/call/{id}", accounts, GET=show),
         resource("/call/{id}/cancel", accounts, POST=cancel),
         resource("/call/{id}/explain", accounts, GET=explain),

@@ -69,7 +69,7 @@ def routes(backend: Backend) -> list[Route]:
 
     accounts, control = backend.accounts, backend.control
     return [
-        resource("/campaign", accounts, scope_after_body=True, GET=listing, POST=create),
+        resource("/campaign", accounts, after_body={"POST"}, GET=listing, POST=create),
         resource("/campaign/{id}", accounts, GET=show),
         resource("/campaign/{id}/calls", accounts, GET=calls),
         resource("/campaign/{id}/pause", accounts, POST=order(control.pause)),

@@ -15,6 +15,7 @@ from api.payloads import cursor, json_object, limit_of, number_position, query
 from api.phones import phone_asked
 from api.problems import bad_request, not_found
 from api.resource import path_id, resource
+from api.scopes import require
 from dialer.core.contact import ContactFields, read_fields
 
 _KNOWN = frozenset(ContactFields.__annotations__)
@@ -62,6 +63,7 @@ def routes(backend: Backend) -> list[Route]:
         fields = await json_object(request, min(_MAX_BYTES, backend.max_body_bytes))
         if faults := faults_of_change(fields):
             raise bad_request(f"{faults[0]['field']}: {faults[0]['reason']}", faults)
+        require(who.scope, request.method, request.url.path)
         record = await in_thread(backend.contacts.update, who.account_id, uuid, fields)
         if record is None:
             raise not_found("contact")
@@ -77,5 +79,5 @@ def routes(backend: Backend) -> list[Route]:
     accounts = backend.accounts
     return [
         resource("/contact", accounts, GET=contacts),
-        resource("/contact/{id}", accounts, GET=contact, PATCH=change, DELETE=erase),
+        resource("/contact/{id}", accounts, after_body={"PATCH"}, GET=contact, PATCH=change, DELETE=erase),
     ]

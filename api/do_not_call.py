@@ -16,6 +16,7 @@ from api.payloads import MAX_LIMIT, cursor, json_object, limit_of, media_type, o
 from api.phones import phone_asked, read_phones
 from api.problems import bad_request
 from api.resource import resource
+from api.scopes import require
 from dialer.core.csv_writing import Row
 from dialer.core.number_list import numbers_in
 
@@ -48,7 +49,7 @@ def routes(backend: Backend) -> list[Route]:
         if not isinstance(phones, list) or not 1 <= len(phones) <= _MAX_PHONES:
             raise bad_request(f"phones must be an array of 1 to {_MAX_PHONES} numbers")
         numbers, faults = await in_thread(read_phones, phones, backend.read_phone)
-        return await _store(backend, who, numbers, faults, len(phones))
+        return await _store(backend, request, who, numbers, faults, len(phones))
 
     async def remove(request: Request, who: Principal) -> Response:
         number = await phone_asked(backend, query(request, "phone"))
@@ -57,7 +58,7 @@ def routes(backend: Backend) -> list[Route]:
         removed = await in_thread(backend.do_not_call.remove, who.account_id, number)
         return JsonAnswer({"success": True, "removed": int(removed)})
 
-    return [resource("/do-not-call", backend.accounts, GET=listing, POST=add, DELETE=remove)]
+    return [resource("/do-not-call", backend.accounts, after_body={"POST"}, GET=listing, POST=add, DELETE=remove)]
 
 
 async def _whole_list(backend: Backend, who: Principal, phone: str | None) -> AsyncIterator[Iterable[Row]]:
@@ -82,14 +83,15 @@ async def _add_csv(backend: Backend, request: Request, who: Principal) -> Respon
         raise bad_request(f"The body must hold 1 to {_MAX_PHONES} numbers")
     numbers, faults = await in_thread(read_phones, [number for _, number in rows], backend.read_phone)
     return await _store(
-        backend, who, numbers, [{**fault, "line": rows[fault["index"]][0]} for fault in faults], len(rows)
+        backend, request, who, numbers, [{**fault, "line": rows[fault["index"]][0]} for fault in faults], len(rows)
     )
 
 
 async def _store(
-    backend: Backend, who: Principal, numbers: list[str], faults: list[dict[str, Any]], total: int
+    backend: Backend, request: Request, who: Principal, numbers: list[str], faults: list[dict[str, Any]], total: int
 ) -> Response:
     if faults:
         raise bad_request(f"{len(faults)} of {total} numbers cannot be read; none was added", faults)
+    require(who.scope, request.method, request.url.path)
     added = await in_thread(backend.do_not_call.add, who.account_id, numbers)
     return JsonAnswer({"success": True, "added": added})

@@ -14,22 +14,27 @@ from starlette.routing import Route
 
 from api import schemas
 from api.answers import JsonAnswer
-from api.operations import OPERATIONS, Operation, Parameter
+from api.operations import ACCEPTED, CREATED, JSON, OPERATIONS, Operation, Parameter
 from api.playbook_schema import close
 from api.resource import open_resource
+from api.scopes import SCOPES, needed
 from dialer.core.contact import ContactFields
+from dialer.core.intake import CallBody, CampaignBody
 
 _ERRORS = {
     HTTPStatus.BAD_REQUEST: "The request is wrong; `details` names every fault.",
     HTTPStatus.UNAUTHORIZED: "No token, or one that is unknown, expired or revoked.",
-    HTTPStatus.FORBIDDEN: "It belongs to another account, or is not allowed.",
+    HTTPStatus.FORBIDDEN: "It belongs to another account, or neither the token's scope nor the server's limits allow it.",
     HTTPStatus.NOT_FOUND: "There is none, or it belongs to another account.",
     HTTPStatus.CONFLICT: "It is over already, or the Idempotency-Key was used with another body.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "More than the server's limits allow.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body has a Content-Encoding.",
     HTTPStatus.TOO_MANY_REQUESTS: "Too much at once; Retry-After says when to come back.",
     HTTPStatus.SERVICE_UNAVAILABLE: "Not now; nothing was stored.",
 }
 _REF = "#/components/schemas/{model}"
+# Where the answer of what is created has its id, and so where a reader of the document may go from there.
+_IDS = {"/campaign": "/campaign_id", "/call": "/call_id", "/playbook": "/id", "/webhook": "/id"}
 # The page and everything on it comes with the answer: it works where there is no internet.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 
@@ -102,18 +107,45 @@ def _operation(operation: Operation, schemas_of: dict[str, Any]) -> dict[str, An
             content["application/json"]["examples"] = {"example": {"value": operation.example}}
         told["requestBody"] = {"required": True, "content": content}
     told["responses"] = {
-        str(status.value): {"description": text} | ({"content": _content(content, schemas_of)} if content else {})
+        str(status.value): {"description": text}
+        | ({"content": _content(content, schemas_of)} if content else {})
+        | ({"links": links} if status in {CREATED, ACCEPTED} and (links := _links(operation)) else {})
         for status, (text, content) in operation.answers.items()
     } | {str(status.value): _error(status, schemas_of) for status in _errors_of(operation)}
     return told
 
 
+def _links(operation: Operation) -> dict[str, Any]:
+    """What can be asked about the thing that the operation creates (OpenAPI 3.1, 4.8.20)."""
+    if operation.path not in _IDS:
+        return {}
+    made = f"$response.body#{_IDS[operation.path]}"
+    links: dict[str, Any] = {
+        other.id: {"operationId": other.id, "parameters": {"id": made}}
+        for other in OPERATIONS
+        if other.path.startswith(operation.path + "/{id}")
+    }
+    if operation.path == "/playbook":
+        links |= {
+            other.id: {"operationId": other.id, "requestBody": {"playbook_id": made}}
+            for other in OPERATIONS
+            if other.body.get(JSON) in {CampaignBody, CallBody}
+        }
+    return links
+
+
 def _errors_of(operation: Operation) -> list[HTTPStatus]:
     if operation.open:
         return list(operation.errors)
-    errors = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, *operation.errors}
+    errors = {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS, *operation.errors}
     if "{id}" in operation.path:
         errors.add(HTTPStatus.NOT_FOUND)
+    if needed(operation.method, operation.path) != SCOPES[0]:
+        errors.add(HTTPStatus.FORBIDDEN)
+    if operation.method != "GET":
+        errors.add(HTTPStatus.SERVICE_UNAVAILABLE)
+    if operation.body:
+        errors |= {HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE}
     return sorted(errors)
 
 

@@ -13,6 +13,7 @@ from api.payloads import cursor, json_object, limit_of, number_position, query
 from api.playbook_reading import read_playbook
 from api.problems import bad_request, not_found
 from api.resource import path_id, resource
+from api.scopes import require
 from dialer.core.playbook import Playbook
 
 # A playbook of 200 steps has some 30 KB.
@@ -22,11 +23,12 @@ _MAX_BYTES = 1 << 20
 def routes(backend: Backend) -> list[Route]:
     """The paths under /playbook."""
 
-    async def given(request: Request) -> Playbook:
+    async def given(request: Request, who: Principal) -> Playbook:
         raw = await json_object(request, min(_MAX_BYTES, backend.max_body_bytes))
         # The machine's view lists the media directory: a look at the disk.
         read = await in_thread(lambda: read_playbook(raw, backend.machine()))
         if isinstance(read, Playbook):
+            require(who.scope, request.method, request.url.path)
             return read
         raise bad_request(
             "The playbook cannot be used here: " + "; ".join(f"{fault.path}: {fault.reason}" for fault in read[:3]),
@@ -35,7 +37,7 @@ def routes(backend: Backend) -> list[Route]:
 
     async def create(request: Request, who: Principal) -> Response:
         query(request)
-        record = await in_thread(backend.playbooks.create, who.account_id, await given(request))
+        record = await in_thread(backend.playbooks.create, who.account_id, await given(request, who))
         return JsonAnswer(record, HTTPStatus.CREATED, headers={"Location": f"/playbook/{record['id']}"})
 
     async def listing(request: Request, who: Principal) -> Response:
@@ -56,7 +58,7 @@ def routes(backend: Backend) -> list[Route]:
     async def update(request: Request, who: Principal) -> Response:
         uuid = path_id(request, "playbook")
         query(request)
-        record = await in_thread(backend.playbooks.update, who.account_id, uuid, await given(request))
+        record = await in_thread(backend.playbooks.update, who.account_id, uuid, await given(request, who))
         if record is None:
             raise not_found("playbook")
         return JsonAnswer(record)
@@ -70,6 +72,6 @@ def routes(backend: Backend) -> list[Route]:
 
     accounts = backend.accounts
     return [
-        resource("/playbook", accounts, GET=listing, POST=create),
-        resource("/playbook/{id}", accounts, GET=show, PUT=update, DELETE=delete),
+        resource("/playbook", accounts, after_body={"POST"}, GET=listing, POST=create),
+        resource("/playbook/{id}", accounts, after_body={"PUT"}, GET=show, PUT=update, DELETE=delete),
     ]

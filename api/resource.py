@@ -1,7 +1,7 @@
 """One path of the API and its methods: who may ask, which handler answers, and what the client is told when it fails."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
@@ -27,10 +27,10 @@ class Resource:
         accounts: Accounts | None,
         handlers: dict[str, Callable[..., Awaitable[Response]]],
         *,
-        scope_after_body: bool = False,
+        after_body: Collection[str] = (),
     ) -> None:
         self._accounts = accounts
-        self._scope_after_body = scope_after_body
+        self._after_body = frozenset(after_body)
         self._handlers = handlers
         allowed = {*handlers, "OPTIONS"} | ({"HEAD"} if "GET" in handlers else set())
         self._allow = ", ".join(sorted(allowed))
@@ -68,17 +68,18 @@ class Resource:
         if self._accounts is None:
             return await handler(request)
         who = await authenticate(request, self._accounts)
-        if not self._scope_after_body:
+        if request.method not in self._after_body:
             require(who.scope, request.method, request.url.path)
         return await handler(request, who)
 
 
-def resource(path: str, accounts: Accounts, *, scope_after_body: bool = False, **handlers: Handler) -> Route:
+def resource(path: str, accounts: Accounts, *, after_body: Collection[str] = (), **handlers: Handler) -> Route:
     """A path for holders of a token; `handlers` by method.
 
-    With `scope_after_body` they require the token's scope themselves: a faulty body is told of first, whoever sent it.
+    Those of the methods `after_body` require the token's scope themselves, once they have read the body: what is wrong with
+    it is told first (400), whoever sent it (403).
     """
-    return Route(path, Resource(accounts, dict(handlers), scope_after_body=scope_after_body))
+    return Route(path, Resource(accounts, dict(handlers), after_body=after_body))
 
 
 def open_resource(path: str, **handlers: OpenHandler) -> Route:

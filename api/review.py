@@ -16,6 +16,7 @@ from api.payloads import cursor, json_object, limit_of, number_position, query
 from api.problems import bad_request, not_found
 from api.resource import resource
 from api.schemas import ReviewChoice
+from api.scopes import require
 
 _MAX_BYTES = 1 << 17
 _CHOICE: TypeAdapter[ReviewChoice] = TypeAdapter(ReviewChoice)
@@ -49,6 +50,7 @@ def routes(backend: Backend) -> list[Route]:
                 choice: Mapping[str, Any] = _CHOICE.validate_python(body, strict=True)
             except ValidationError:
                 raise bad_request(_WRONG) from None
+            require(who.scope, request.method, request.url.path)
             campaign, calls = None, []
             if "campaign_id" in choice:
                 campaign = _id_of_campaign(choice["campaign_id"])
@@ -65,8 +67,10 @@ def routes(backend: Backend) -> list[Route]:
     accounts, control = backend.accounts, backend.control
     return [
         resource("/review", accounts, GET=listing),
-        resource("/review/release", accounts, POST=decision(control.release, "released")),
-        resource("/review/cancel", accounts, POST=decision(control.cancel_under_review, "cancelled")),
+        resource("/review/release", accounts, after_body={"POST"}, POST=decision(control.release, "released")),
+        resource(
+            "/review/cancel", accounts, after_body={"POST"}, POST=decision(control.cancel_under_review, "cancelled")
+        ),
     ]
 
 

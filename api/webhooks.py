@@ -14,6 +14,7 @@ from api.payloads import json_object, query
 from api.problems import Problem, bad_request, not_found
 from api.resource import path_id, resource
 from api.schemas import EventType
+from api.scopes import require
 from api.webhook_targets import check_url
 from dialer.core.targets import ForbiddenTarget
 
@@ -43,6 +44,7 @@ def routes(backend: Backend, events: Events) -> list[Route]:
             url = await check_url(given.get("url"), allow_private=events.allow_private())
         except ForbiddenTarget as error:
             raise bad_request(f"url: {error}", [{"field": "url", "reason": str(error)}]) from None
+        require(who.scope, request.method, request.url.path)
         record = await in_thread(webhooks.create, who.account_id, url, list(dict.fromkeys(types)))
         if record is None:
             raise Problem(HTTPStatus.CONFLICT, "The account has as many webhooks as it may have; delete one first")
@@ -65,6 +67,6 @@ def routes(backend: Backend, events: Events) -> list[Route]:
 
     accounts = backend.accounts
     return [
-        resource("/webhook", accounts, GET=listing, POST=create),
+        resource("/webhook", accounts, after_body={"POST"}, GET=listing, POST=create),
         resource("/webhook/{id}", accounts, GET=show, DELETE=delete),
     ]

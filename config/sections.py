@@ -318,7 +318,11 @@ class PhoneSettings(_Section):
 
 
 class LimitSettings(_Section):
-    """What protects against a program run wild or a stolen token. None: no such limit. A refusal names its key."""
+    """What protects against a program run wild or a stolen token. None: no such limit. A refusal names its key.
+
+    `international` None: numbers abroad are refused where `phone.default_region` says what is abroad, and `destinations` does
+    not say where calls may go.
+    """
 
     requests_per_second: Annotated[float, Field(ge=0.01, le=10_000)] | None = None
     max_calls_per_day: Annotated[int, Field(ge=1)] | None = None
@@ -334,8 +338,8 @@ class LimitSettings(_Section):
         ]
         | None
     ) = None
-    international: bool = True
-    premium: bool = True
+    international: bool | None = None
+    premium: bool = False
 
 
 class MqttSettings(_Section):

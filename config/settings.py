@@ -121,7 +121,7 @@ def load(path: Path | None = None) -> Settings:
         # A union reports each of its arms; the fault is one.
         told = [_told(detail) for detail in error.errors(include_url=False, include_input=False)]
         raise InvalidSettings(list(dict.fromkeys(faults + told))) from None
-    if not settings.limits.international and settings.phone.default_region is None:
+    if settings.limits.international is False and settings.phone.default_region is None:
         faults.append("limits.international: needs phone.default_region, to know which numbers are not")
     if faults:
         raise InvalidSettings(faults)

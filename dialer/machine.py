@@ -26,7 +26,8 @@ def phone_rules(settings: Settings) -> PhoneRules:
 def destination_rules(settings: Settings) -> DestinationRules:
     """Which numbers calls may go to."""
     limits = settings.limits
-    home = None if limits.international else settings.phone.default_region
+    abroad = limits.destinations is not None if limits.international is None else limits.international
+    home = None if abroad else settings.phone.default_region
     return DestinationRules(limits.destinations, home, refuse_premium=not limits.premium)
 
 

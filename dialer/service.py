@@ -41,6 +41,7 @@ from dialer.log_lines import LogStyle
 from dialer.logs import configure
 from dialer.machine import (
     agent_rules,
+    destination_rules,
     engine_limits,
     intake_rules,
     log_style,
@@ -213,7 +214,9 @@ class Service:
         self._loader = Loader(path, rules, machine, on_activated=self._activated, lock_wanted=lock_wanted, log=style)
         parts.push_async_callback(self._loader.stop)
         # Side by side: each waits for processes of its own to come up.
-        for fault in await asyncio.gather(self._loader.start(), self._start_pool(parts), return_exceptions=True):
+        prepared = asyncio.to_thread(destination_rules(settings).prepare)
+        starting = (self._loader.start(), self._start_pool(parts), prepared)
+        for fault in await asyncio.gather(*starting, return_exceptions=True):
             if fault is not None:
                 raise fault
         library = self._library = self._new_library()

@@ -7,7 +7,6 @@ is what the process runs; `scheduler.loading` starts it and speaks with it.
 from __future__ import annotations
 
 import gc
-import hashlib
 import json
 import logging
 import multiprocessing
@@ -23,7 +22,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dialer.core.form_intake import is_form, read_form
+from dialer.core.form_intake import fingerprint, is_form, read_form
 from dialer.core.intake import (
     UNKNOWN_PLAYBOOK,
     CampaignRequest,
@@ -357,7 +356,7 @@ def _read_key(job: Job, body: bytes) -> IdempotencyKey | None:
         return None
     if not 1 <= len(job.key) <= _LONGEST_KEY:
         raise _Refused(Refusal(400, f"Idempotency-Key must have 1 to {_LONGEST_KEY} characters"))
-    return IdempotencyKey(job.account, job.endpoint, job.key, hashlib.sha256(body).digest())
+    return IdempotencyKey(job.account, job.endpoint, job.key, fingerprint(body, job.form))
 
 
 _UNAVAILABLE = Outcome(503, json.dumps({"error": NOT_STORED}))

@@ -5,10 +5,12 @@ Both become the JSON that the same request would be, so that there is one way to
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from email import message_from_bytes
 from email.message import MIMEPart
 from email.policy import HTTP
+from hashlib import sha256
 from typing import Any
 
 from dialer.core.contact_rows import read_rows
@@ -38,6 +40,19 @@ def read_form(body: bytes, form: Form, rules: IntakeRules) -> CampaignRequest | 
         return found
     faults = tuple(f if f.index is None else replace(f, line=lines[f.index]) for f in found.faults)
     return replace(found, faults=faults)
+
+
+def fingerprint(body: bytes, form: Form) -> bytes:
+    """What two requests have in common where they ask for the same, to the byte: 32 bytes.
+
+    Of a form that is what is in it, as each time it is sent it has another boundary; of CSV also the query.
+    """
+    fields, rows = dict[str, str](), body
+    if is_form(form.content_type):
+        # One that cannot be read is refused, whatever was asked under its key before.
+        with suppress(ValueError):
+            fields, rows = _parts(body, form)
+    return sha256((json.dumps(fields, sort_keys=True).encode() if fields else b"") + rows).digest()
 
 
 def _parts(body: bytes, form: Form) -> tuple[dict[str, str], bytes]:

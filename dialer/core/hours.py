@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -73,6 +73,17 @@ PACKS: Mapping[Pack, _PackRules] = {
 }
 
 
+# What `CallingHours._says_when` holds, for readers of the schema.
+_FORMS: list[Any] = [
+    {"required": ["rules"], "properties": {"rules": {"type": "string"}, "zone": {"type": "null"}}},
+    {
+        "required": ["zone"],
+        "properties": {"rules": {"type": "null"}, "zone": {"type": "string"}},
+        "anyOf": [{"required": [day], "properties": {day: {"type": "array"}}} for day in DAYS],
+    },
+]
+
+
 class CallingHours(BaseModel):
     """When people may be called, in the time of where they are.
 
@@ -80,7 +91,7 @@ class CallingHours(BaseModel):
     `zone` is the time of people whose own is unknown; the packs ask for each person's own, and take none.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, json_schema_extra={"oneOf": _FORMS})
 
     rules: Pack | None = None
     monday: Spans | None = None

@@ -37,6 +37,24 @@ def test_a_form_with_a_file_makes_a_campaign(client: Client, playbook: str) -> N
     assert set(client.calls(answer.json()["campaign_id"])) == {"+34600000371", "+34600000372"}
 
 
+def test_a_form_or_file_that_is_sent_again_is_the_same_request_and_with_another_query_it_is_not(
+    client: Client, playbook: str
+) -> None:
+    files = {"file": ("people.csv", ROWS.encode(), "text/csv")}
+    data = {"playbook_id": playbook, "launch_at": LATER, "columns": COLUMNS}
+    key = {"Idempotency-Key": "form"}
+    first, again = (client.http.post("/campaign", files=files, data=data, headers=key) for _ in range(2))
+    assert first.request.headers["Content-Type"] != again.request.headers["Content-Type"], "another boundary"
+    assert (first.json(), again.headers["Idempotent-Replayed"]) == (again.json(), "true")
+    assert client.http.post("/campaign", files=files, data={**data, "recall": "[5]"}, headers=key).status_code == 409
+
+    key = {"Idempotency-Key": "file", "Content-Type": "text/csv"}
+    first, again = (client.http.post("/campaign", params=data, content=ROWS.encode(), headers=key) for _ in range(2))
+    assert (first.json(), again.headers["Idempotent-Replayed"]) == (again.json(), "true")
+    later = {**data, "launch_at": "2031-01-02T00:00Z"}
+    assert client.http.post("/campaign", params=later, content=ROWS.encode(), headers=key).status_code == 409
+
+
 @pytest.mark.parametrize(
     ("text", "columns", "word"),
     [

@@ -58,7 +58,6 @@ def test_numbers_and_days_are_limited_where_the_operator_says_so(lab: LabThread,
     limits = {
         "destinations": ["+34", "+44"],
         "international": False,
-        "premium": False,
         "max_calls_per_day": 3,
         "max_calls_per_day_per_token": 2,
     }

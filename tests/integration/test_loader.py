@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -229,9 +230,20 @@ def test_other_rules_hold_for_the_next_request_also_of_a_process_that_is_replace
                 assert (await submit(loader, campaign(2))).status == 400
                 assert (await submit(loader, campaign(2, playbook_id=UNFIT_PLAYBOOK), key="same")).status == 202
                 assert (await submit(loader, campaign(1, playbook_id=UNFIT_PLAYBOOK))).status == 429
-                os.kill(loader.pids["loader-small"], signal.SIGKILL)
+                killed = loader.pids["loader-small"]
+                os.kill(killed, signal.SIGKILL)
+                # A request that meets it while it dies is answered 503.
+                await becomes(partial(has_ended, killed))
 
     run(story())
+
+
+def has_ended(pid: int) -> bool:
+    """Whether the process is no more, or waits for its parent to notice that."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def test_every_faulty_contact_of_a_large_request_is_listed(world: World) -> None:
