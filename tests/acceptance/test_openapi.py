@@ -55,7 +55,7 @@ def make_plausible(body: dict[str, Any]) -> None:
     # Which spans, times and thresholds go together, and what a pack lets be shown.
     if hours := body.get("calling_hours"):
         body.pop("caller_id", None)
-        known = {**dict.fromkeys(DAYS, ["09:00-13:00"]), "holidays": ["ES-MD"], "zone": "Europe/Madrid"}
+        known = {**{day: ["09:00-13:00"] for day in DAYS}, "holidays": ["ES-MD"], "zone": "Europe/Madrid"}
         hours.update({name: known[name] for name in known if hours.get(name)})
     for name in ("expires_at", "amd"):
         body.pop(name, None)
