@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.support.broker import Broker, Subscriber, needs_mosquitto, without_gaps
-from tests.support.dialer_process import Client, Dialer, eventually
+from tests.support.dialer_process import Client, Dialer, eventually, free_port
 from tests.support.hook_server import HookServer
 from tests.support.lab_thread import LabThread
 
@@ -81,6 +81,23 @@ def test_a_subscriber_sees_the_whole_life_of_a_call_and_the_campaigns_state(
                 assert state.event["dispositions"] == {"answered": 1}
                 assert state.event["calls"] == {"scheduled": 0, "live": 0, "finished": 1}
         subscriber.wait_for(lambda heard: heard[-1].payload == b"offline", 10, "offline after a stop")
+
+
+@pytest.mark.parametrize(
+    ("events", "given_up"), [({"max_events": 1000}, 500), ({"outbox_hours": 0.0005}, 1500)], ids=["number", "age"]
+)
+def test_events_that_no_broker_takes_are_bounded_and_what_is_given_up_is_counted(
+    lab: LabThread, tmp_path: Path, events: dict[str, Any], given_up: int
+) -> None:
+    nobody = f"mqtt://127.0.0.1:{free_port()}"
+    with serving(tmp_path, lab, mqtt={"url": nobody}, events=events) as (dialer, client):
+        client.post(client.playbook(), [f"+3460{i:07d}" for i in range(1500)], launch_at="2031-01-01T00:00Z")
+
+        def counted() -> float:
+            lines = httpx.get(f"{dialer.url}/metrics").text.splitlines()
+            return next(float(line.split()[1]) for line in lines if line.startswith("dialer_events_given_up_total"))
+
+        eventually(lambda: counted() >= given_up, 30, f"{given_up} events are given up")
 
 
 @needs_mosquitto

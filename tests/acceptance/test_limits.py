@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.support.dialer_process import Client, Dialer, eventually
 from tests.support.lab_thread import LabThread
+
+QUICK = {"name": "Quick", "trunks": ["pbx"], "steps": [{"do": "wait", "seconds": 0.2}]}
 
 
 @contextmanager
@@ -92,11 +95,17 @@ def test_numbers_and_days_are_limited_where_the_operator_says_so(lab: LabThread,
         client.close()
 
 
-def test_calls_at_once_of_an_account_wait_and_explain_says_why(lab: LabThread, tmp_path: Path) -> None:
-    with limited(lab, tmp_path, limits={"max_concurrent_calls_per_account": 1}) as dialer:
+@pytest.mark.parametrize("whose", ["account", "token"])
+def test_calls_at_once_of_one_wait_and_explain_says_why_and_others_do_not(
+    whose: str, lab: LabThread, tmp_path: Path
+) -> None:
+    with limited(lab, tmp_path, limits={f"max_concurrent_calls_per_{whose}": 1}) as dialer:
         client = dialer.account("Mine")
         book = client.playbook(steps=[{"do": "wait", "seconds": 3}])
+        other = dialer.account("Other").http if whose == "account" else with_scope(dialer, "Mine", "submit")
+        others_book = book if whose == "token" else other.post("/playbook", json=QUICK).json()["id"]
         uuid = client.post(book, ["+34600000302", "+34600000402"])
+        asked = other.post("/call", json={"playbook_id": others_book, "phone": "+34600000502"}).json()
 
         def held() -> Any:
             waiting = client.http.get(f"/campaign/{uuid}/calls", params={"state": "scheduled"}).json()["items"]
@@ -108,9 +117,12 @@ def test_calls_at_once_of_an_account_wait_and_explain_says_why(lab: LabThread, t
             return why if why["rule"] == "concurrent_calls" else None
 
         seen = eventually(held, 15, "one call waits for the other")
-        assert "limits.max_concurrent_calls_per_account" in seen["reason"]
+        assert f"limits.max_concurrent_calls_per_{whose}" in seen["reason"]
         assert client.finished(uuid)["dispositions"] == {"answered": 2}
         first, second = sorted(call["attempts"][0]["dialed_at"] for call in client.calls(uuid).values())
         ended = min(call["attempts"][0]["ended_at"] for call in client.calls(uuid).values())
         assert first < ended <= second
+        [attempt] = other.get(f"/call/{asked['call_id']}").json()["attempts"]
+        assert attempt["dialed_at"] < ended
         client.close()
+        other.close()
