@@ -61,10 +61,14 @@ class Orphan:
         found = re.search(r"sips?:(?:[^@]*@)?(\[[^\]]*\]|[^:;?]*)", self.invite.uri)
         return found[1].strip("[]") if found else ""
 
-    async def end(self, way: "Way") -> None:
-        """Send what ends it until the far side has confirmed; `ended` is True then."""
+    def meet(self, way: "Way") -> None:
+        """Messages may come by this way from now on: the far side may repeat a 200 before anything is sent to it."""
         self._way = way
         self._final = asyncio.get_running_loop().create_future()
+
+    async def end(self) -> None:
+        """Send what ends it until the far side has confirmed; `ended` is True then. After `meet`."""
+        way = self._way
         dialog: Dialog | None = self.dialog
         if not self._confirmed:
             answer = await self._exchange(cancel_for(self.invite), self.invite_at)

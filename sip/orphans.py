@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from sip.grammar import MalformedMessage
-from sip.orphan_dialog import Orphan, Place, Way
+from sip.orphan_dialog import Orphan, Place
 from sip.wire import Request, Response, framed, parse
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,8 @@ class _UdpWay(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
         self._transport = transport
         self.sent_by = _sent_by(transport)
+        for orphan in self._orphans.values():
+            orphan.meet(self)
 
     def datagram_received(self, data: bytes, source: tuple[Any, ...]) -> None:
         _deliver(data, self._orphans, lambda response: self._transport.sendto(response.encode(), source))
@@ -96,11 +98,11 @@ async def _end_all(orphans: Sequence[Orphan]) -> None:
 async def _end_by_udp(orphans: Sequence[Orphan]) -> None:
     loop, (host, port) = asyncio.get_running_loop(), orphans[0].local
     try:
-        transport, way = await loop.create_datagram_endpoint(lambda: _UdpWay(orphans), local_addr=(host, port))
+        transport, _ = await loop.create_datagram_endpoint(lambda: _UdpWay(orphans), local_addr=(host, port))
     except OSError:  # a worker has it again: the answers to our own requests come all the same
-        transport, way = await loop.create_datagram_endpoint(lambda: _UdpWay(orphans), local_addr=(host, 0))
+        transport, _ = await loop.create_datagram_endpoint(lambda: _UdpWay(orphans), local_addr=(host, 0))
     try:
-        await _end_each(orphans, way)
+        await _end_each(orphans)
     finally:
         transport.close()
 
@@ -115,8 +117,10 @@ async def _end_by_stream(orphans: Sequence[Orphan]) -> None:
         server_hostname=first.host if tls else None,
     )
     way = _StreamWay(writer)
+    for orphan in orphans:
+        orphan.meet(way)
     reading = asyncio.create_task(way.read(reader, orphans))
-    ending = asyncio.create_task(_end_each(orphans, way))
+    ending = asyncio.create_task(_end_each(orphans))
     try:
         await asyncio.wait([ending, reading], return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -125,8 +129,8 @@ async def _end_by_stream(orphans: Sequence[Orphan]) -> None:
         writer.close()
 
 
-async def _end_each(orphans: Sequence[Orphan], way: Way) -> None:
-    await asyncio.gather(*(orphan.end(way) for orphan in orphans))
+async def _end_each(orphans: Sequence[Orphan]) -> None:
+    await asyncio.gather(*(orphan.end() for orphan in orphans))
 
 
 def _deliver(data: bytes, orphans: dict[str, Orphan], reply: Callable[[Response], None]) -> None:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -156,6 +157,31 @@ async def test_a_call_that_was_answered_unseen_is_ended_when_its_200_is_repeated
         await far.request("ACK")
         far.reply(await far.request("BYE"), 200)
         assert await ending == 1
+
+
+@async_test
+async def test_a_200_that_comes_before_anything_was_sent_is_acknowledged_and_ended() -> None:
+    async with FarEnd() as far, call_to(far.port) as stage:
+        invite = await far.request("INVITE")
+        dialog = await stage.kill_at(InviteSent)
+        loop = asyncio.get_running_loop()
+        opened, acknowledged = loop.create_datagram_endpoint, asyncio.Event()
+
+        async def open_while_the_200_comes(*words: Any, **named: Any) -> Any:
+            endpoint = await opened(*words, **named)
+            far._peers[invite.call_id] = ("127.0.0.1", invite.via.port or 0)
+            far.reply(invite, 200, sdp=True)
+            await acknowledged.wait()
+            return endpoint
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(loop, "create_datagram_endpoint", open_while_the_200_comes)
+            ending = asyncio.create_task(end_orphans([dialog]))
+            await far.request("ACK")
+            acknowledged.set()
+            far.reply(await far.request("CANCEL"), 481)
+            far.reply(await far.request("BYE"), 200)
+            assert await ending == 1
 
 
 @async_test
