@@ -74,6 +74,22 @@ class _Client(aiomqtt.Client):
             self.refusal = str(reason_code)
         super()._on_publish(client, userdata, mid, reason_code, properties)
 
+    def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:  # noqa: ANN401, ARG002
+        # aiomqtt names the socket by its number now and has the loop watch it a turn later, by when a broker that died has
+        # closed it, and the number may be another's.
+        self._loop.call_soon_threadsafe(self._watch_for_room, client, sock)
+
+    def _watch_for_room(self, client: Any, sock: Any) -> None:  # noqa: ANN401
+        if sock.fileno() >= 0:
+            self._loop.add_writer(sock.fileno(), self._write, client)
+
+    def _write(self, client: Any) -> None:  # noqa: ANN401
+        try:
+            client.loop_write()
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the connection is lost
+            if not self._disconnected.done():
+                self._disconnected.set_exception(fault)
+
     async def tell(self, topic: str, payload: bytes, *, retain: bool, expires: int | None = None) -> None:
         """Publish with QoS 1, in the order of the calls; returns when the broker has acknowledged it. After `room`."""
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from api.backend import Verdict
-from api.mqtt import SINK, Broker, MqttSink
+from api.mqtt import SINK, Broker, MqttSink, _Client
 from dialer.core.changes import CampaignMoved
 from dialer.core.model import CampaignStatus, WallMs
 from tests.contract.test_store import T0
@@ -260,5 +260,30 @@ def test_an_address_where_nobody_listens_stops_nothing(tmp_path: Path) -> None:
                 world.lives(campaign, range(5))
                 await until(lambda: world.feed.waiting == 20)
                 assert not sink.connected
+
+    asyncio.run(main())
+
+
+def test_a_connection_that_broke_before_the_loop_could_write_to_it_is_no_fault() -> None:
+    class Broken:
+        def loop_write(self) -> None:
+            raise BrokenPipeError
+
+    async def main() -> None:
+        faults: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+        client = _Client("127.0.0.1", 1)
+        ours, theirs = socket.socketpair()
+        client._on_socket_register_write(Broken(), None, ours)
+        ours.close()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not client._disconnected.done()
+        client._on_socket_register_write(Broken(), None, theirs)
+        await until(client._disconnected.done)
+        asyncio.get_running_loop().remove_writer(theirs)
+        theirs.close()
+        assert isinstance(client._disconnected.exception(), BrokenPipeError)
+        assert faults == []
 
     asyncio.run(main())
