@@ -6,6 +6,7 @@ The server is the real one, with MQTT, backups on a timer and campaigns that are
 
 import os
 import random
+import re
 import signal
 import tempfile
 import threading
@@ -37,6 +38,7 @@ _KILL_S: Final = (15.0, 45.0)
 _BROKER_UP_S: Final = (20.0, 60.0)
 _BROKER_DOWN_S: Final = (3.0, 20.0)
 _BACKUP_HOURS: Final = 1 / 30
+_TRACEBACK: Final = re.compile(r"^Traceback \(most recent call last\):\n(?:[ ].*\n)*(.*)", re.MULTILINE)
 # A silent party's first INVITE ends after 32 s, and its recall follows.
 _PATIENCE_S: Final = 240.0
 
@@ -118,6 +120,7 @@ class Soak:
             report.given_up = round(self._metric("dialer_events_given_up_total"))
             report.backups = len(list((self._folder / "backups").glob("dialer-*.db")))
             assert self._metric("dialer_backup_failures_total") == 0, "a backup failed"
+        report.tracebacks = _TRACEBACK.findall(self.dialer.log.read_text("utf-8"))
         report.invites = [
             (call_id, int(at) / 1e6, number)
             for call_id, at, number in map(str.split, self.far_end.log.read_text("ascii").splitlines())

@@ -45,7 +45,10 @@ class Attempt:
 
 @dataclass
 class Report:
-    """What a soak came to. `began_at` is Unix time in milliseconds; `invites` are (Call-ID, ms, number) at the called side."""
+    """What a soak came to. `began_at` is Unix time in milliseconds; `invites` are (Call-ID, ms, number) at the called side.
+
+    `tracebacks` are the last lines of those in the server's log: nothing that happens to it is unexpected.
+    """
 
     seconds: float
     began_at: float
@@ -57,6 +60,7 @@ class Report:
     kills: int = 0
     outages: int = 0
     given_up: int = 0
+    tracebacks: list[str] = field(default_factory=list)
 
     def faults(self) -> list[str]:
         """Every promise that was broken, in words; empty where all held."""
@@ -87,6 +91,7 @@ class Report:
             faults.append(f"{most} INVITEs in one second")
         if self.given_up:
             faults.append(f"{self.given_up} events were given up")
+        faults += [f"a traceback in the server's log: {fault}" for fault in self.tracebacks]
         return faults
 
     def gaps_ms(self) -> list[float]:

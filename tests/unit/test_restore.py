@@ -362,6 +362,8 @@ def test_where_there_was_no_database_there_is_one_for_its_owner_alone(
     back_up(world.path, file, clock=clock)
     new = tmp_path / "new.db"
     done = restore.restore(new, file, min_recall_gap_ms=0, clock=clock)
+    with pytest.raises(NotRestored, match=rf"database\.path: there is no folder {tmp_path}/nowhere"):
+        restore.restore(tmp_path / "nowhere" / "new.db", file, min_recall_gap_ms=0, clock=clock)
     assert (done.kept, done.carried) == (None, None)
     assert stat.S_IMODE(new.stat().st_mode) == 0o600
     assert check(new) == []
@@ -395,6 +397,11 @@ def test_what_is_no_whole_backup_of_a_version_that_is_known_is_refused(
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
     refused(world, file, clock, NotRestored, "damaged")
+    file.write_bytes(whole)
+    with any_sqlite.connect(file) as connection:
+        connection.execute("UPDATE campaign SET finished = 1")
+    refused(world, file, clock, NotRestored, r"campaign .* 1 calls are counted finished, 0 are")
+    connection.close()
     file.write_bytes(whole)
     with any_sqlite.connect(file) as connection:
         connection.execute(f"PRAGMA user_version = {VERSION + 1}")

@@ -76,7 +76,8 @@ def test_what_was_early_missing_or_came_to_something_else_is_found() -> None:
     assert found.faults() == [f"a-1 to {BUSY} was no_answer and not busy"]
     found = report()
     found.given_up = 3
-    assert found.faults() == ["3 events were given up"]
+    found.tracebacks = ["ValueError: no"]
+    assert found.faults() == ["3 events were given up", "a traceback in the server's log: ValueError: no"]
 
 
 def test_too_many_in_a_second_are_found() -> None:
