@@ -45,7 +45,7 @@ def follow(
         line = summary(campaign)
         ended = campaign["status"] in ENDED
         if line != told and (ended or time.monotonic() - told_at >= _LINE_SECONDS):
-            console.print(line, markup=False)
+            console.print(line, markup=False, soft_wrap=True)
             told, told_at = line, time.monotonic()
         if ended:
             return campaign

@@ -7,7 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.support.dialer_process import DIALER, Dialer, eventually
+from tests.support.dialer_process import DIALER, eventually, free_port
 from tests.support.lab_thread import LabThread
 
 README = Path(__file__).parents[2] / "README.md"
@@ -18,15 +18,18 @@ def test_the_first_campaign_of_the_readme_runs(tmp_path: Path) -> None:
     section = text[text.index("## A first campaign") :]
     block = re.search(r"```console\n(.*?)```", section, re.DOTALL)
     playbook = re.search(r"`playbook.json`: `(\{.*?\})`", section)
+    config = re.search(r"```toml\n(.*?)```", section, re.DOTALL)
     assert block is not None
     assert playbook is not None
+    assert config is not None
     commands = re.sub(r"^\$ ", "", re.sub(r'^\{"success.*\n', "", block[1], flags=re.MULTILINE), flags=re.MULTILINE)
     with LabThread(pace=0.1) as lab:
-        dialer = Dialer(tmp_path, {"pbx": lab.trunk})
-        (dialer.media / "hello.wav").write_bytes(silence())
+        port = free_port()
+        here = f'[api]\nport = {port}\n[sip]\nbind_host = "127.0.0.1"\n'
+        (tmp_path / "dialer.toml").write_text(config[1].replace("sip:127.0.0.1:5070", lab.trunk["uri"]) + here)
         (tmp_path / "playbook.json").write_text(playbook[1])
         script = commands.replace(". .venv/bin/activate", f'export PATH="{DIALER.parent}:$PATH"')
-        script = script.replace("http://127.0.0.1:8080", dialer.url)
+        script = script.replace("http://127.0.0.1:8080", f"http://127.0.0.1:{port}")
         script += "\necho\nSERVER=$!\ntrap 'kill $SERVER; wait $SERVER' EXIT\nread -r _\n"
         process = subprocess.Popen(
             ["bash", "-e", "-c", script],
@@ -53,11 +56,3 @@ def test_the_first_campaign_of_the_readme_runs(tmp_path: Path) -> None:
             os.killpg(process.pid, signal.SIGTERM)
             process.communicate(timeout=40)
         assert [entry.number for entry in lab.invites()] == ["+34600000001"]
-
-
-def silence() -> bytes:
-    """A tenth of a second of it, as a WAV file."""
-    samples = bytes(1600)
-    head = b"RIFF" + (36 + len(samples)).to_bytes(4, "little") + b"WAVEfmt "
-    body = (16).to_bytes(4, "little") + bytes.fromhex("0100 0100 401f0000 803e0000 0200 1000")
-    return head + body + b"data" + len(samples).to_bytes(4, "little") + samples
