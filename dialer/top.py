@@ -119,7 +119,7 @@ def shares(counts: Sequence[int], height: int | None, *, airy: bool = True) -> l
 
 
 def _trunks(trunks: Sequence[Json], width: int) -> Table:
-    table = _table(("trunk", "state", "channels", "CPS now"), figures={"channels", "CPS now"})
+    table = _table(("trunk", "state", "channels", "CPS"), figures={"channels", "CPS"})
     if width >= _NARROW:
         table.add_column("last failure", no_wrap=True, overflow="ellipsis", ratio=1)
     for one in trunks:
@@ -128,12 +128,17 @@ def _trunks(trunks: Sequence[Json], width: int) -> Table:
             Text(one["name"]),
             Text(state, style=_STYLES.get(state, "")),
             f"{one['channels_in_use']}/{one['channels']}",
-            f"{one['calls_per_second_now']:g}/{one['calls_per_second']:g}",
+            _least(one["calls_per_second_now"], one["calls_per_second"]),
         ]
         failure = one["last_failure"]
         why = one["fault"] or (f"{failure['at'][11:19]} {failure['reason']}" if failure else "")
         table.add_row(*row, *([Text(why, style="dim")] if width >= _NARROW else []))
     return table
+
+
+def _least(now: float, usual: float) -> str:
+    """What is allowed now, and of what that is a part while the trunk is overloaded."""
+    return f"{usual:g}" if now == usual else f"{now:g} of {usual:g}"
 
 
 def _campaigns(seen: Seen, rows: int, width: int) -> Table:

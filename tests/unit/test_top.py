@@ -65,7 +65,7 @@ def test_the_examples_of_the_docstrings_hold() -> None:
 def test_a_wide_screen_shows_everything() -> None:
     text = "\n".join(drawn(SEEN, 160))
     for word in (
-        *("trunks: 2", "12/30", "0.5/5", "down", "09:59:31 408 Request Timeout"),
+        *("trunks: 2", "12/30", "0.5 of 5", "down", "09:59:31 408 Request Timeout"),
         *("campaigns going on: 2", "Renewal 00000001", "18/100", "32", "paused", "answered 12"),
         *(
             "calls under way: 3",
