@@ -45,8 +45,8 @@ class Watching:
 
     async def stop(self) -> None:
         """Keep what is left, and end."""
+        self._watch.closing.set()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await self._task
         with contextlib.suppress(StoreUnavailable):
             await self._watch.keep()

@@ -4,9 +4,10 @@ A page that nobody looks at costs nothing: everything is read when a page asks f
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -96,6 +97,11 @@ class _Reading:
     beat: int
     task: asyncio.Future[Any]
 
+    @property
+    def failed(self) -> bool:
+        """Whether there is nothing to be had from it."""
+        return self.task.done() and (self.task.cancelled() or self.task.exception() is not None)
+
 
 class Watch:
     """Run `run` beside the pages. Everything is called on the event loop."""
@@ -116,12 +122,11 @@ class Watch:
         """The wall clock."""
         return self._clock.now().wall
 
-    async def run(self) -> NoReturn:
-        """Move what ended from memory to disk, every ten seconds, until cancelled; `keep` once more after that."""
+    async def run(self) -> None:
+        """Move what ended from memory to disk, every ten seconds, until `closing`; `keep` when all has ended."""
         loop = asyncio.get_running_loop()
         keep_at, forget_at = loop.time() + _KEEP_SECONDS, 0.0
-        while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+        while not await self._closes_within(_LOOK_SECONDS):
             if loop.time() < keep_at and self.recent.kinds <= _MANY:
                 continue
             keep_at = loop.time() + _KEEP_SECONDS
@@ -132,6 +137,11 @@ class Watch:
                     forget_at = loop.time() + _FORGET_SECONDS
             except StoreUnavailable as fault:
                 log.warning("what the page counts is stored later", fault=str(fault))
+
+    async def _closes_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.closing.wait(), seconds)
+        return self.closing.is_set()
 
     async def keep(self) -> None:
         """Move it now. Raises `StoreUnavailable`; then it is tried again by the next."""
@@ -176,17 +186,13 @@ class Watch:
 
     async def live(self, account_id: int) -> Record:
         """The attempts under way, the newest hundred by name."""
-
-        async def read() -> Record:
-            return await in_thread(self.board.live, account_id, calls=LIVE_AT_MOST)
-
-        return await self.once(("live", account_id), read)
+        return await self.once(("live", account_id), lambda: in_thread(self.board.live, account_id, calls=LIVE_AT_MOST))
 
     async def once(self, key: tuple[object, ...], read: Callable[[], Awaitable[T]], *, beats: int = 1) -> T:
-        """What `read` gives, or gave under this key in this beat already. `beats`: in this so many beats."""
+        """What `read` gives, or gave under this key in this beat already. `beats`: or in so many beats."""
         beat = self.beat() // beats
         known = self._readings.get(key)
-        if known is None or known.beat != beat:
+        if known is None or known.beat != beat or known.failed:
             self._readings.pop(key, None)
             known = self._readings[key] = _Reading(beat, asyncio.ensure_future(read()))
             # The oldest go: nobody has asked for them lately.
