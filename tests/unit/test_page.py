@@ -412,8 +412,11 @@ class TestWhatIsShown:
             world.fakes.reasons = ["trunk pbx is down"]
             failure = {"sip_status": 486, "disposition": "busy", "attempts": 7, "last_at": 1, "call": CALL}
             world.board.failures = [{**failure, "trunk": "pbx", "reason": "486 Busy Here"}]
+            world.board.calls_now += [call_row(id=CAMPAIGN, attempts=2, invites=3, reason="503 Overloaded")]
             page = (await (await inside(world)).get("/")).text
             for word in ("Ana García", "Renewal", "17 of 1,200 finished, 12 answered", "ringing", "486 Busy Here, pbx"):
+                assert word in page, word
+            for word in ("attempt 2", "INVITE 3 after 503 Overloaded"):
                 assert word in page, word
             assert "The server cannot dial now" in page
             assert "trunk pbx is down" in page
