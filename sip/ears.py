@@ -1,7 +1,5 @@
 """What callees say, measured frame by frame, for those who listen to a call. Lives in a worker process."""
 
-import logging
-import time
 from array import array
 from collections import deque
 from dataclasses import dataclass, field
@@ -12,26 +10,23 @@ import pjsua2 as pj
 from dialer.core.events import Heard
 from dialer.core.frames import SILENT_DB
 from dialer.core.model import LegId
+from sip.bridge_port import BridgePort
 from sip.call import Leg, contained, wall_ms
 from sip.endpoint import BRIDGE_HZ
-from sip.frames import format_of, samples_of
+from sip.frames import samples_of
 from sip.levels import measure
-
-log = logging.getLogger(__name__)
 
 FRAMES_A_REPORT: Final = 5
 MAX_FRAMES: Final = 250  # 5 s that a thread held up for so long would have to make up for
-# The bridge calls a port on a thread of its own: one that was disconnected is kept until no such call can be under way.
-BURIAL_SECONDS: Final = 0.25
 
 
-class Ear(pj.AudioMediaPort):  # type: ignore[misc]
+class Ear(BridgePort):
     """A place in the bridge that keeps what it is sent, until that is measured on the worker's own thread."""
 
     def __init__(self) -> None:
         super().__init__()
         self.frames: deque[bytes] = deque(maxlen=MAX_FRAMES)
-        self.createPort("ear", format_of(BRIDGE_HZ))
+        self.enter("ear", BRIDGE_HZ)
 
     @contained
     def onFrameReceived(self, frame: pj.MediaFrame) -> None:  # noqa: N802
@@ -70,10 +65,12 @@ class Ears:
 
     def __init__(self) -> None:
         self._listening: dict[LegId, _Listening] = {}
-        self._stopped: deque[tuple[float, Ear]] = deque()
 
     def start(self, leg: Leg) -> None:
-        """Listen from now on, or from when the leg's audio is up: until then it counts as silent."""
+        """Listen from now on, or from when the leg's audio is up: until then it counts as silent.
+
+        Raises ValueError with a reason.
+        """
         if leg.leg not in self._listening:
             listening = self._listening[leg.leg] = _Listening(leg, Ear())
             listening.connect()
@@ -87,19 +84,9 @@ class Ears:
     def stop(self, leg: LegId) -> None:
         """Listen no more."""
         listening = self._listening.pop(leg, None)
-        if listening is None:
-            return
-        try:
-            over = listening.leg.hung_up or listening.leg.end is not None
-            audio = None if over else listening.leg.audio()
-            if audio is not None:
-                audio.stopTransmit(listening.ear)
-        except pj.Error as fault:  # the call's media went first
-            log.debug("leg %s: stop: %s", leg, fault.reason)
-        self._stopped.append((time.monotonic() + BURIAL_SECONDS, listening.ear))
+        if listening is not None:
+            listening.ear.leave()
 
     def settle(self) -> list[Heard]:
         """What was heard since the last time."""
-        while self._stopped and self._stopped[0][0] < time.monotonic():
-            self._stopped.popleft()
         return [heard for heard in (one.report() for one in self._listening.values()) if heard is not None]

@@ -156,9 +156,8 @@ class Endpoint:
         config.medConfig.ecTailLen = 0
         config.medConfig.noVad = True
         config.medConfig.sndAutoCloseTime = -1  # else libHandleEvents stalls for 20 ms now and then
-        config.medConfig.maxMediaPorts = (
-            4 * self._begin.max_legs + 8
-        )  # call, player, recorder, and who listens or speaks
+        # A call, its player, its recorder, who listens or speaks; and some that are about to go.
+        config.medConfig.maxMediaPorts = 4 * self._begin.max_legs + 64
         self._log.configure(config.logConfig)
         return config
 

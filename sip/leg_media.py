@@ -1,5 +1,6 @@
 """What is played to legs, recorded of them and heard from them. Lives in a worker process, on its one thread."""
 
+import logging
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from sip.messages import (
     JoinStream,
     Listen,
     MediaOrder,
+    NotJoined,
     PartStream,
     Play,
     Record,
@@ -26,11 +28,15 @@ from sip.messages import (
 from sip.stream.port import StreamPorts
 from sip.tape import Tapes
 
+log = logging.getLogger(__name__)
+
 
 class LegMedia:
     """Carries out what is ordered of the audio of legs. `report` is given what came of it; `settle` runs after every turn."""
 
-    def __init__(self, media_directory: Path, sink: pj.AudioMedia, report: Callable[[LegEvent], None]) -> None:
+    def __init__(
+        self, media_directory: Path, sink: pj.AudioMedia, report: Callable[[LegEvent | NotJoined], None]
+    ) -> None:
         self._report = report
         self._jukebox = Jukebox(media_directory)
         self._tapes = Tapes(media_directory)
@@ -55,8 +61,7 @@ class LegMedia:
             case StopRecording():
                 self._tapes.stop(order.leg)
             case Listen() if leg is not None:
-                self._take_from(leg)
-                self._ears.start(leg)
+                self._listen(leg)
             case StopListening():
                 self._ears.stop(order.leg)
             case JoinStream(sample_rate=sample_rate) if line is not None:
@@ -96,7 +101,17 @@ class LegMedia:
             line.close()
             return
         self._take_from(leg)
-        self._streams.join(leg, line, sample_rate)
+        try:
+            self._streams.join(leg, line, sample_rate)
+        except ValueError as fault:
+            self._report(NotJoined(leg.leg, str(fault)))
+
+    def _listen(self, leg: Leg) -> None:
+        self._take_from(leg)
+        try:
+            self._ears.start(leg)
+        except ValueError as fault:  # who waits for what is heard has a clock, too
+            log.warning("a call cannot be listened to: %s", fault, extra={"sip_call_id": leg.sip_call_id})
 
     def _take_from(self, leg: Leg) -> None:
         """Once somebody has listened, the leg's audio is taken out for as long as it lives, to nowhere if need be.
@@ -143,7 +158,6 @@ class LegMedia:
     def settle(self) -> None:
         """Report what was heard and what has ended since the last time; send keys on."""
         self._bridges.settle()
-        self._streams.settle()
         for report in (*self._tapes.settle(), *self._ears.settle()):
             self._report(report)
         for leg, token in self._jukebox.take_ended():

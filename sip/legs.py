@@ -15,7 +15,7 @@ from dialer.core.model import LegId
 from sip.call import STUCK_AFTER_SECONDS, Leg, wall_ms
 from sip.endpoint import Account, Endpoint
 from sip.leg_media import LegMedia
-from sip.messages import Bridge, Dial, MediaOrder, Refer
+from sip.messages import Bridge, Dial, MediaOrder, NotJoined, Refer
 from sip.trunk import TrunkProfile, UnfitForSip, asserted_identity, from_uri, refer_to, request_uri
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,9 @@ class Legs:
     `report` is given each event once; every leg that was dialed ends in one `LegEnded` or `LegRefused`.
     """
 
-    def __init__(self, endpoint: Endpoint, media_directory: Path, report: Callable[[LegEvent], None]) -> None:
+    def __init__(
+        self, endpoint: Endpoint, media_directory: Path, report: Callable[[LegEvent | NotJoined], None]
+    ) -> None:
         self._endpoint = endpoint
         self._report = report
         self._media = LegMedia(media_directory, endpoint.sink, report)

@@ -150,6 +150,14 @@ class JoinStream:
 
 
 @dataclass(frozen=True, slots=True)
+class NotJoined:
+    """The leg's audio cannot be connected with a stream; its line is closed."""
+
+    leg: LegId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class PartStream:
     """Let the leg and its stream hear each other no more."""
 
@@ -235,14 +243,14 @@ class Trace:
 
 
 Command = Begin | Speak | SetTrunk | DropTrunk | Dial | HangUp | MediaOrder | Bridge | Refer | Ping | Retire | Trace
-Report = Pong | RegistrationChanged | TrunkFailed | Failed | WireMessage | LegEvent
+Report = Pong | RegistrationChanged | TrunkFailed | Failed | NotJoined | WireMessage | LegEvent
 Message = Command | Report
 
 
 _KINDS: Final[tuple[type, ...]] = (
     *(Begin, Speak, SetTrunk, DropTrunk, Dial, HangUp, Ping, Retire, Trace, WireMessage),
     *(Play, StopPlaying, Record, StopRecording, Listen, StopListening, JoinStream, PartStream, Bridge, Refer),
-    *(Pong, RegistrationChanged, TrunkFailed, Failed),
+    *(Pong, RegistrationChanged, TrunkFailed, Failed, NotJoined),
     *(InviteSent, NoReply, Rang, Answered, LegEnded, LegRefused, LegLost),
     *(PlayEnded, DigitPressed, Heard, RecordEnded, Referred),
 )

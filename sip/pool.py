@@ -39,6 +39,7 @@ from sip.messages import (
     JoinStream,
     Listen,
     Message,
+    NotJoined,
     PartStream,
     Play,
     Record,
@@ -444,6 +445,8 @@ class WorkerPool:
                 self._hung_up.discard(leg)
                 self._running.leg_ended(worker, leg)
                 self._receive(message)
+            case NotJoined(leg, reason):
+                self._streams.not_joined(leg, reason)
             case WireMessage():
                 self.taps.came(message)
             case InviteSent(leg) | Rang(leg) | Answered(leg):

@@ -6,6 +6,7 @@ from typing import Any
 from dialer.core.acts import Alarm, ScriptEvent, TimeUp
 from dialer.core.effects import StartStream, StopStream, StreamKey
 from dialer.core.events import DigitPressed, StreamEnd, StreamEnded, StreamOpened
+from dialer.core.model import WallMs
 from dialer.core.stage import Over, Said, Stage
 from dialer.core.step_kinds import Stream
 from dialer.core.templates import fill
@@ -20,14 +21,13 @@ class StreamRun:
         # What stands behind the `?` may be a secret.
         self.detail: dict[str, Any] = {"url": step.url.partition("?")[0]}
         self._step, self._stage = step, stage
-        self._token = self._alarm = -1
-        self._began_at = stage.at
+        self._token, self._alarm = stage.token(), stage.token()
+        self._began_at: WallMs
 
     def begin(self) -> Said:
         """Open it, and set the longest time."""
         step, stage = self._step, self._stage
         self._began_at = stage.at
-        self._token, self._alarm = stage.token(), stage.token()
         start = {
             "call_id": stage.ids.call,
             "campaign_id": stage.ids.campaign,

@@ -76,10 +76,17 @@ class StreamHost:
 
     def leg_over(self, leg: LegId) -> None:
         """The leg is over, and with it its stream: that is told now, before the leg's own end. Nothing where there is none."""
+        self._end(leg, StreamEnd.STOPPED, "hangup", leg_over=True)
+
+    def not_joined(self, leg: LegId, reason: str) -> None:
+        """The leg's worker has closed the line. Nothing where there is no stream."""
+        self._end(leg, StreamEnd.FAILED, reason)
+
+    def _end(self, leg: LegId, by: StreamEnd, reason: str, *, leg_over: bool = False) -> None:
         for carrier in self._carriers:
             token = carrier.streams.pop(leg, None)
             if token is not None:
-                self._receive(StreamEnded(leg, token, StreamEnd.STOPPED, "hangup", leg_over=True))
+                self._receive(StreamEnded(leg, token, by, reason, leg_over=leg_over))
 
     @property
     def pids(self) -> list[int]:

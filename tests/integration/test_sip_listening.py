@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dialer.core.events import Answered, Heard, PlayEnded
+from dialer.core.events import Answered, Heard, LegEnded, PlayEnded
 from dialer.core.model import Disposition, LegId
 from sip.g711 import tone
 from sip.lab import Behaviour, Lab, Plan
@@ -13,7 +13,7 @@ from sip.lab.voices import Speech, beep, pause
 from sip.sdp import parse_streams
 from tests.integration.test_sip_media import write_tone
 from tests.support.far_end import FarEnd
-from tests.support.labs import FAST, async_test
+from tests.support.labs import FAST, WAITS, async_test
 from tests.support.pools import Events, order, pool_to, trunk_to
 
 ONE = LegId(1)
@@ -50,6 +50,26 @@ async def test_every_frame_since_the_answer_has_its_level_and_its_tone_and_none_
     assert len(loud) == pytest.approx(0.4 * SECOND, abs=2)
     assert sum(hertz == pytest.approx(1_000, abs=10) and 17 <= level <= 20 for level, hertz in loud) >= len(loud) - 2
     assert all(level > 60 and not hertz for level, hertz in heard if level >= LOUD_DB)
+
+
+@pytest.mark.parametrize("rounds", [20, pytest.param(1_000, marks=pytest.mark.slow)])
+@async_test
+async def test_listeners_that_come_and_go_while_the_bridge_turns_cost_no_worker(rounds: int) -> None:
+    legs = [LegId(n) for n in range(20)]
+    async with Lab(pace=FAST) as lab, pool_to(trunk_to(lab.port), max_concurrent_calls=20) as (pool, events):
+        for leg in legs:
+            pool.dial(leg, order(WAITS))
+        for leg in legs:
+            await events.wait(Answered, leg)
+        for _ in range(rounds):
+            for leg in legs:
+                pool.listen_to(leg)
+                pool.stop_listening(leg)
+            await asyncio.sleep(0.02)
+        for leg in legs:
+            pool.hang_up(leg)
+        ends = [await events.over(leg) for leg in legs]
+    assert all(isinstance(end, LegEnded) for end in ends)
 
 
 @async_test

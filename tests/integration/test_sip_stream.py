@@ -168,6 +168,17 @@ async def test_a_stream_process_that_sleeps_or_dies_costs_its_streams_alone() ->
 
 
 @async_test
+async def test_a_call_that_has_no_place_for_a_stream_goes_on_without_one() -> None:
+    async with StreamServer() as server, answered() as world:
+        world.pool.stream(ONE, 1, StreamOrder(server.url, 40, START))  # less than a sample a frame: the bridge refuses
+        end = await world.ended()
+        assert (end.by, end.reason[:33]) == (StreamEnd.FAILED, "there is no place in the bridge: ")
+        world.pool.stream(ONE, 2, StreamOrder(server.url, 8_000, START))
+        await world.events.until(lambda: StreamOpened(ONE, 2) in world.events.all)
+        await world.hang_up()
+
+
+@async_test
 async def test_servers_are_told_when_the_main_process_is_gone() -> None:
     async with StreamServer() as server, answered() as world:
         world.pool.stream(ONE, 1, StreamOrder(server.url, 8_000, START))

@@ -454,6 +454,21 @@ def test_a_server_that_says_nothing_of_use_leads_to_the_next_step(outcome: str) 
     call = Played({**ASSISTANT, "branches": {"agent": "end"}}, HELLO)
     call.streamed(StreamEnded(LEG, 1, StreamEnd.SERVER, outcome=outcome))
     assert isinstance(call.last[0], PlayAudio)
+    assert call.result == ({"gathered": {"outcome": outcome}} if outcome else None)
+    said = {"outcome": outcome} if outcome else {}
+    url = ASSISTANT["url"].partition("?")[0]
+    assert call.lines == [{"step": 0, "do": "stream", "at": 0, "ended_at": 0, "url": url, "ended_by": "server", **said}]
+
+
+@pytest.mark.parametrize(("opened_at", "took_ms"), [(1_300, 300), (900, 0)])
+def test_how_long_it_took_to_connect_counts_from_the_steps_turn(opened_at: int, took_ms: int) -> None:
+    call = Played(PAUSE, ASSISTANT)
+    call.at = WallMs(1_000)
+    call.time_up()
+    call.at = WallMs(opened_at)  # a clock may be set back
+    call.streamed(StreamOpened(LEG, call.last[0].token))
+    call.hung_up()
+    assert call.lines[1]["connected_ms"] == took_ms
 
 
 @pytest.mark.parametrize("by", [StreamEnd.FAILED, StreamEnd.LOST])
