@@ -102,11 +102,14 @@ def test_a_second_signal_ends_answered_calls_at_once(client: Client, lab: LabThr
 
 
 def test_answered_calls_are_ended_when_the_time_is_over(tmp_path: Path, lab: LabThread) -> None:
-    dialer = server(tmp_path, lab.trunk, 1)
+    dialer = server(tmp_path, lab.trunk, 60)
     try:
         client = dialer.start().account()
         client.post(client.playbook(steps=talk(15), max_call_seconds=30), ["+34600400002"])
         lab.wait_for("answered", 1)
+        # It is the time that is configured when the signal comes.
+        dialer.configure(pacing={"drain_seconds": 1})
+        dialer.reload()
         dialer.terminate()
         told = time.time()
         assert dialer.wait(15) == 0

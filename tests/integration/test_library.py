@@ -186,3 +186,27 @@ async def test_recordings_expire_and_so_does_what_was_made_and_not_used(tmp_path
     async with library_in(tmp_path, keep_recordings_days=0) as (library, _):
         write_tone(media / "recordings" / "call-2.wav", 500, 0.1)
         assert library.sweep(time.time() + 1e9) == 0
+
+
+@async_test
+async def test_another_command_voice_and_age_are_followed_and_what_is_being_rendered_is_finished(
+    tmp_path: Path,
+) -> None:
+    media = tmp_path / "media"
+    async with library_in(tmp_path, keep_recordings_days=1) as (library, runs):
+        first: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        library.fetch(HELLO, lambda file, _: first.set_result(file))
+        other = f"{sys.executable} {tmp_path / 'speak.py'} {{input}} {{output}} {{voice}} {tmp_path / 'other.log'}"
+        library.follow(command=other, voice="es", parallel=1, keep_recordings_days=3)
+        assert await asyncio.wait_for(first, 20) is not None, "a call may wait for it"
+        await until_ready(library, HELLO, Spoken("Good bye"))
+        assert runs.read_text() == "en: Hello Ana\n"
+        assert (tmp_path / "other.log").read_text().splitlines() == ["es: Hello Ana", "es: Good bye"]
+        recording = media / "recordings" / "a.wav"
+        recording.write_bytes(b"")
+        now = time.time()
+        os.utime(recording, (now, now - 2 * 86_400))
+        assert library.sweep(now) == 0
+        library.follow(command=None, keep_recordings_days=1)
+        assert library.sweep(now) == 1
+        assert await fetched(library, HELLO) == (None, "this server has no [speech] command")

@@ -3,6 +3,8 @@
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,8 @@ from sip.lab.guard import Auth
 from sip.plan import PlanImpossible, plan_pool
 from sip.pool import WorkerPool
 from sip.trunk import TrunkProfile, UnfitForSip
+from sip.wire import Request
+from tests.integration.test_trunk_settings import make_certificate, tls_far_end
 from tests.support.far_end import FarEnd
 from tests.support.labs import AT_ONCE, FAST, WAITS, async_test
 from tests.support.pools import order, pool_to, trunk_to
@@ -103,6 +107,63 @@ async def test_new_credentials_and_another_transport_are_those_of_the_next_leg()
         await events.wait(Answered, TWO)
         assert "Via: SIP/2.0/TCP" in events.of(TWO)[0].dialog  # type: ignore[union-attr]
         await events.over(TWO)
+
+
+@async_test
+async def test_every_setting_of_a_trunk_is_that_of_the_next_invite() -> None:
+    async with FarEnd() as far, FarEnd() as proxy, pool_to(trunk_to(far.port)) as (pool, events):
+
+        async def invite_after(leg: int, at: FarEnd = far, **profile: Any) -> Request:
+            await change(pool, trunk_to(far.port, **profile))
+            pool.dial(LegId(leg), order("+34600000001", caller_id="+34910000000"))
+            invite = await at.ringing()
+            at.reply(invite, 486)
+            await events.over(LegId(leg))
+            return invite
+
+        def users(invite: Request) -> list[str]:
+            return [uri.partition("@")[0].removeprefix("sip:") for uri in (invite.uri, invite.from_.uri)]
+
+        def codecs(invite: Request) -> list[str]:
+            (media,) = [line for line in invite.body.decode().splitlines() if line.startswith("m=audio")]
+            return media.split()[3:-1]
+
+        plain = await invite_after(1)
+        local = await invite_after(2, strip_digits=2, prefix="0", from_user="acct7", codecs=["pcmu"])
+        assert (users(local), codecs(local)) == (["0600000001", "acct7"], ["0"])
+        hidden = await invite_after(3, send_plus=False, anonymous=True)
+        assert (users(hidden), hidden.first("Privacy")) == (["34600000001", "anonymous"], "id")
+        assert codecs(hidden) == codecs(plain) != ["0"]
+        over = f"sip:127.0.0.1:{proxy.port};transport=udp"
+        routed = await invite_after(4, proxy, assert_identity=True, outbound_proxy=over)
+        assert routed.uri == plain.uri
+        assert routed.values("Route") == [f"<{over};lr>"]
+        assert routed.first("P-Asserted-Identity") == "<sip:+34910000000@127.0.0.1>"
+        again = await invite_after(5)
+        for name in ("Route", "P-Asserted-Identity", "Privacy"):
+            assert again.first(name) is None
+        assert (again.uri, again.from_.uri) == (plain.uri, plain.from_.uri)
+
+
+@async_test
+async def test_certificates_are_checked_as_the_trunk_says_now_whatever_was_let_in_before(tmp_path: Path) -> None:
+    make_certificate(tmp_path, "IP:127.0.0.1")
+    async with tls_far_end(tmp_path / "far.pem") as (port, seen), pool_to() as (pool, events):
+
+        async def ends_after(leg: int, **profile: Any) -> int:
+            await change(pool, TrunkProfile("far", f"sip:127.0.0.1:{port};transport=tls", **profile))
+            pool.dial(LegId(leg), order())
+            end = await events.over(LegId(leg))
+            assert isinstance(end, LegEnded)
+            return end.sip_status
+
+        assert await ends_after(1) == 0
+        assert await ends_after(2, ca_file=str(tmp_path / "cert.pem")) == 486
+        assert await ends_after(3, verify=False, srtp="mandatory") == 486
+        assert await ends_after(4) == 0
+        assert b" RTP/AVP " in (await seen.get()).body
+        assert b" RTP/SAVP " in (await seen.get()).body
+        assert seen.empty()
 
 
 @async_test

@@ -128,6 +128,7 @@ class FakeStore:
         account: int = 1,
         playbook: Playbook = PLAYBOOK,
         phones: Sequence[str] | None = None,
+        token: int | None = None,
     ) -> Campaign:
         first = CallId(max(self.calls, default=0) + 1)
         campaign = Campaign(
@@ -140,6 +141,7 @@ class FakeStore:
             recall_ms,
             scheduled,
             playbook,
+            token=token,
             uuid=f"{first:032x}",
         )
         self.campaigns[campaign.id] = FakeCampaign(campaign, CampaignStatus.SCHEDULED)

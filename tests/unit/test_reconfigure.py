@@ -183,29 +183,30 @@ def test_the_gap_before_a_recall_is_that_of_the_attempts_end() -> None:
     ]
 
 
-def test_quotas_come_change_and_go_with_the_calls_that_are_under_way() -> None:
+@pytest.mark.parametrize(("limit", "whose"), [("max_per_account", "account"), ("max_per_token", "token")])
+def test_quotas_come_change_and_go_with_the_calls_that_are_under_way(limit: str, whose: str) -> None:
     bench = rig()
     bench.judge.closed = lambda _: True  # it knows nothing of quotas, and would call it forgotten what they hold back
-    submit(bench, *people(2), account=1)
-    submit(bench, *people(2, block=1), account=2)
+    submit(bench, *people(2), **{whose: 1})
+    submit(bench, *people(2, block=1), **{whose: 2})
     bench.advance(1)
-    reload(bench, MAIN, SPARE, calls=20, max_per_account=2)
-    submit(bench, *people(4, block=2), account=1)
-    submit(bench, *people(4, block=3), account=2)
+    reload(bench, MAIN, SPARE, calls=20, **{limit: 2})
+    submit(bench, *people(4, block=2), **{whose: 1})
+    submit(bench, *people(4, block=3), **{whose: 2})
     bench.advance(1)
-    assert len(legs(bench)) == 4, "each account has the two that it had"
-    reload(bench, replace(MAIN, max_concurrent_calls=20), calls=20, max_per_account=3)
+    assert len(legs(bench)) == 4, "each has the two that it had"
+    reload(bench, replace(MAIN, max_concurrent_calls=20), calls=20, **{limit: 3})
     bench.advance(1)
     assert len(legs(bench)) == 6
     reload(bench, replace(MAIN, max_concurrent_calls=20), calls=20)
     bench.advance(1)
     assert len(legs(bench)) == 12
-    reload(bench, replace(MAIN, max_concurrent_calls=20), calls=20, max_per_account=1)
-    submit(bench, *people(1, block=4), account=1)
+    reload(bench, replace(MAIN, max_concurrent_calls=20), calls=20, **{limit: 1})
+    submit(bench, *people(1, block=4), **{whose: 1})
     for leg in legs(bench)[1:]:
         bench.happen(leg, "lost")
     bench.advance(1)
-    assert len(legs(bench)) == 1, "the account still has one"
+    assert len(legs(bench)) == 1, "it still has one"
     bench.happen(legs(bench)[0], "lost")
     bench.advance(1)
     assert len(legs(bench)) == 1
