@@ -227,8 +227,8 @@ def print_facts() -> NoReturn:
 
 def main() -> None:
     """The process: never returns, because leaving through the interpreter's end aborts some builds of the stack."""
-    # The pool says when to leave: a signal to the whole group must not cut calls short.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    # The pool says when to leave: a signal to the whole group must not cut calls short, that of systemd's watchdog neither.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGABRT):
         signal.signal(number, signal.SIG_IGN)
     # Two descriptors a call, and one for each file that plays: the usual soft limit of 1,024 ends at 400 calls.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -2,14 +2,17 @@
 
 import errno
 import os
+import platform
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.dialer_process import Dialer, eventually, free_port
+from tests.support.dialer_process import HARDENED, Dialer, eventually, free_port
 from tests.support.faulty_disk import SYNCS, WRITES, FaultyDisk
 from tests.support.manager import Manager
 
@@ -20,6 +23,15 @@ WATCHDOG_SECONDS = 1.2
 def manager(tmp_path: Path) -> Iterator[Manager]:
     with Manager(tmp_path, watchdog_seconds=WATCHDOG_SECONDS) as manager:
         yield manager
+
+
+@pytest.mark.skipif(tuple(map(int, platform.release().split(".")[:2])) < (6, 3), reason="needs Linux 6.3")
+def test_servers_of_these_tests_may_not_have_memory_that_is_written_and_executed() -> None:
+    """Nor does systemd's unit let them (MemoryDenyWriteExecute=)."""
+    words = [*HARDENED, sys.executable, "-c", "import mmap; mmap.mmap(-1, 4096, prot=7)"]
+    refused = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "PermissionError" in refused.stderr
 
 
 def fed(manager: Manager, seconds: float = WATCHDOG_SECONDS) -> None:

@@ -55,7 +55,7 @@ def port_of(worker: int) -> str:
     return " ".join(map(str, ports))
 
 
-@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGABRT, signal.SIGSTOP], ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP], ids=lambda fault: fault.name)
 def test_only_the_calls_of_the_faulty_worker_end(client: Client, lab: LabThread, fault: signal.Signals) -> None:
     dialer = client.dialer
     playbook = client.playbook(steps=[{"do": "wait", "seconds": 9}], max_call_seconds=30)
@@ -96,6 +96,16 @@ def test_only_the_calls_of_the_faulty_worker_end(client: Client, lab: LabThread,
         assert ends[call_id] - answered[call_id] > 8.5, "a call of the other worker was cut short"
     assert most_at_once(lab.seen("invite", "ended")) <= CHANNELS
     assert len(lab.invites()) == CHANNELS + 4
+
+
+def test_the_watchdogs_signal_ends_the_server_and_its_workers_end_their_calls(client: Client, lab: LabThread) -> None:
+    """systemd sends it to every process of the service (systemd.kill(5))."""
+    client.post(client.playbook(steps=[{"do": "wait", "seconds": 60}]), [f"+346003{n:03d}02" for n in range(4)])
+    answered = lab.wait_for("answered", 4)
+    os.killpg(client.dialer.pid, signal.SIGABRT)
+    assert client.dialer.wait(10) == -signal.SIGABRT
+    ended = lab.wait_for("bye_received", 4)
+    assert {entry.call_id for entry in ended} == {entry.call_id for entry in answered}
 
 
 def test_dialing_goes_on_while_a_worker_hangs(client: Client, lab: LabThread) -> None:
