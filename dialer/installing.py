@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -19,9 +19,11 @@ USER: Final = "dialer"
 CONFIGURATION: Final = DEFAULT_FILES[0]
 STATE: Final = Path("/var/lib/dialer")
 UNIT: Final = Path("/etc/systemd/system/dialer.service")
-# What the shipped unit says, and where a package puts the program.
+# What the shipped unit says, where our package puts the program; and its unit, which that of an operator stands above.
 PACKAGED: Final = Path("/opt/dialer/bin/dialer")
-_HIDDEN: Final = (Path("/home"), Path("/root"), Path("/run/user"), Path("/tmp"))  # noqa: S108 - from the service
+PACKAGED_UNIT: Final = Path("/usr/lib/systemd/system/dialer.service")
+# From the service.
+_HIDDEN: Final = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))  # noqa: S108
 _SHIPPED: Final = Path(config.__file__).parent
 
 
@@ -39,11 +41,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where to install: below `root`, to run `program`, whose modules lie in `home`, with `configuration`."""
+    """Where to install: below `root`, to run `program` with `configuration`; it needs its modules and an interpreter."""
 
     root: Path = Path("/")
     program: Path = field(default_factory=lambda: Path(sys.executable).with_name("dialer"))
-    home: Path = Path(__file__).resolve().parent
+    needs: Sequence[Path] = field(default_factory=lambda: (Path(__file__).resolve().parent, Path(sys.base_prefix)))
     configuration: Path = CONFIGURATION
 
     def missing(self) -> Iterator[Step]:
@@ -59,7 +61,7 @@ class Place:
             shown = (_SHIPPED / "dialer.toml").read_text("utf-8")
             yield Step(f"write a first configuration to {self.configuration}", lambda: self._write(file, shown, 0o640))
         unit, wanted = self.at(UNIT), self.unit()
-        if not unit.exists() or unit.read_text("utf-8") != wanted:
+        if self._unit_in_force() != wanted:
             what = "replace" if unit.exists() else "write"
             yield Step(f"{what} the unit {UNIT}", lambda: self._write(unit, wanted, 0o644, group="root"))
             if self._is_live():
@@ -81,6 +83,10 @@ class Place:
         text = (_SHIPPED / "dialer.service").read_text("utf-8")
         return text.replace(str(PACKAGED), str(self.program)).replace(str(CONFIGURATION), str(self.configuration))
 
+    def _unit_in_force(self) -> str | None:
+        units = (self.at(path) for path in (UNIT, PACKAGED_UNIT))
+        return next((unit.read_text("utf-8") for unit in units if unit.exists()), None)
+
     def at(self, path: Path) -> Path:
         """An absolute path, below the root."""
         return self.root / path.relative_to("/")
@@ -90,11 +96,11 @@ class Place:
         return self.root == Path("/") and Path("/run/systemd/system").is_dir()
 
     def _require_visible_program(self) -> None:
-        for path in (self.program, self.home):
+        for path in (self.program, *self.needs):
             if any(path.is_relative_to(hidden) for hidden in _HIDDEN):
                 raise CannotInstall(
-                    f"{path} is hidden from the service (ProtectHome=, PrivateTmp=): install the dialer in a venv elsewhere, as"
-                    f" {PACKAGED.parent.parent}"
+                    f"{path} is hidden from the service (ProtectHome=, PrivateTmp=): install the dialer elsewhere, in a venv"
+                    f" like {PACKAGED.parent.parent} made by the system's Python"
                 )
 
     def _create_user(self) -> None:

@@ -5,6 +5,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ import pytest
 import config
 from config.settings import load
 from dialer import installing
+from dialer.cli import main
 from dialer.commands import installation
-from dialer.installing import CONFIGURATION, PACKAGED, STATE, UNIT, CannotInstall, Place
+from dialer.installing import CONFIGURATION, PACKAGED, PACKAGED_UNIT, STATE, UNIT, CannotInstall, Place
 from dialer.terminal import Refused
 
 SHIPPED = Path(config.__file__).with_name("dialer.service")
@@ -24,7 +26,7 @@ needs_systemd = pytest.mark.skipif(shutil.which("systemd-sysusers") is None, rea
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     (tmp_path / "etc").mkdir()
-    return Place(tmp_path, program=PACKAGED, home=PACKAGED.parent)
+    return Place(tmp_path, program=PACKAGED, needs=[])
 
 
 def carry_out(place: Place) -> list[str]:
@@ -80,11 +82,21 @@ def test_a_second_time_nothing_is_done_and_what_an_operator_changed_stays(place:
     place.at(UNIT).write_text("[Service]\n")
     assert carry_out(place) == ["replace the unit /etc/systemd/system/dialer.service"]
     assert place.at(UNIT).read_text() == SHIPPED.read_text()
-    moved = Place(
-        place.root, program=Path("/srv/dialer/bin/dialer"), home=place.home, configuration=Path("/etc/d.toml")
-    )
+    moved = Place(place.root, Path("/srv/dialer/bin/dialer"), needs=[], configuration=Path("/etc/d.toml"))
     assert "ExecStart=/srv/dialer/bin/dialer --config /etc/d.toml serve\n" in moved.unit()
     assert "ExecReload=/srv/dialer/bin/dialer --config /etc/d.toml reload\n" in moved.unit()
+
+
+@as_root
+@needs_systemd
+def test_a_packages_unit_is_enough_where_it_starts_this_program(place: Place) -> None:
+    packaged = place.at(PACKAGED_UNIT)
+    packaged.parent.mkdir(parents=True)
+    shutil.copyfile(SHIPPED, packaged)
+    carry_out(place)
+    assert not place.at(UNIT).exists()
+    other = Place(place.root, Path("/srv/dialer/bin/dialer"), needs=[])
+    assert carry_out(other) == ["write the unit /etc/systemd/system/dialer.service"]
 
 
 @as_root
@@ -112,12 +124,23 @@ def test_a_dry_run_tells_and_does_nothing(
         installation._carry_out(place.missing(), dry_run=False)
 
 
-@pytest.mark.parametrize("hidden", ["/home/ana/dialer/.venv/bin/dialer", "/root/x/dialer", "/tmp/dialer"])
+def test_the_command_takes_root_and_configuration_from_its_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(installing, "_HIDDEN", ())
+    words = ["--config", "/etc/mine.toml", "service", "install", "--root", str(tmp_path), "--dry-run"]
+    monkeypatch.setattr(sys, "argv", ["dialer", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    told = capsys.readouterr().err.splitlines()
+    assert told[-2] == "would write a first configuration to /etc/mine.toml"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("hidden", ["/home/ana/dialer/.venv/bin/dialer", "/root/.pyenv", "/tmp/dialer"])
 def test_a_program_that_the_sandbox_would_hide_is_refused(place: Place, hidden: str) -> None:
-    for unfit in (
-        Place(place.root, program=Path(hidden), home=place.home),
-        Place(place.root, place.program, Path(hidden)),
-    ):
+    for unfit in (Place(place.root, Path(hidden), needs=[]), Place(place.root, needs=[Path("/opt"), Path(hidden)])):
         with pytest.raises(CannotInstall, match="is hidden from the service"):
             list(unfit.missing())
 
