@@ -48,6 +48,10 @@ demo: install ## a campaign against the built-in called party, with live progres
 bench: install ## figures of this machine
 	$(RUN) -m benchmarks $(ARGS)
 
+.PHONY: deb
+deb: install ## a Debian package for this release: dist/dialer_VERSION_ARCH.deb (needs dpkg-dev)
+	@$(RUN) deb/build.py $(ARGS)
+
 .PHONY: pjsua2
 pjsua2: ## try again to build our own pjsua2, and install it
 	rm -f $(VENV)/.installed-*

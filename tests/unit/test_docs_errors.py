@@ -100,3 +100,16 @@ def test_every_rule_every_disposition_and_every_reason_of_ours_is_explained() ->
         section = PAGE.partition(kind)[2].partition("\n## ")[0]
         for word in words:
             assert f"`{word}`" in section.replace("\n", " "), word
+
+
+def test_what_the_package_says_is_explained() -> None:
+    said = [
+        text
+        for script in sorted((ROOT / "deb").iterdir())
+        if script.suffix != ".py"
+        for text in re.findall(r'echo "dialer: (.*)" >&2', script.read_text("utf-8"))
+    ]
+    assert len(said) >= 4
+    section = PAGE.partition("While the Debian package")[2]
+    for text in said:
+        assert f"`{re.sub(r'; its backups.*', '; …', text)}`" in section
