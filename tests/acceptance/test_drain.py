@@ -85,7 +85,7 @@ def test_ringing_calls_end_answered_ones_finish_and_a_restart_goes_on(client: Cl
 @pytest.mark.parametrize("again", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_answered_calls_at_once(client: Client, lab: LabThread, again: signal.Signals) -> None:
     dialer = client.dialer
-    campaign = client.post(client.playbook(steps=talk(15), max_call_seconds=30), ["+34600400002"])
+    campaign = client.post(client.playbook(steps=talk(100), max_call_seconds=120), ["+34600400002"])
     lab.wait_for("answered", 1)
     dialer.terminate()
     eventually(lambda: status_of(dialer, "/healthz") is None, 10, "the API is closed")
@@ -105,7 +105,7 @@ def test_answered_calls_are_ended_when_the_time_is_over(tmp_path: Path, lab: Lab
     dialer = server(tmp_path, lab.trunk, 60)
     try:
         client = dialer.start().account()
-        client.post(client.playbook(steps=talk(15), max_call_seconds=30), ["+34600400002"])
+        client.post(client.playbook(steps=talk(100), max_call_seconds=120), ["+34600400002"])
         lab.wait_for("answered", 1)
         # It is the time that is configured when the signal comes.
         dialer.configure(pacing={"drain_seconds": 1})
