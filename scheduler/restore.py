@@ -176,9 +176,9 @@ def _keep_aside(database: Path, clock: Clock, *, readable: bool) -> Path | None:
     at = datetime.fromtimestamp(clock.now().wall / 1000, UTC)
     kept = database.with_name(f"{database.name}.replaced-{at:%Y%m%dT%H%M%SZ}")
     os.link(database, kept)
-    for side in _beside(database):
-        if side.exists() and side.stat().st_size:
-            os.link(side, f"{kept}{side.name.removeprefix(database.name)}")
+    wal = database.with_name(f"{database.name}-wal")
+    if wal.exists():
+        os.link(wal, f"{kept}-wal")
     sync_folder(database.parent)
     # A WAL of another database would be taken for the new one's.
     for side in _beside(database):

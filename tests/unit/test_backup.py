@@ -14,6 +14,7 @@ from scheduler.backup import NoBackup, back_up
 from scheduler.connection import connect, sqlite3, transaction
 from scheduler.migrations import VERSION, DatabaseNotReady, DatabaseTooNew, check
 from tests.support.clock import EPOCH, FakeClock
+from tests.support.fsyncs import watch_fsync
 from tests.support.sqlite_world import SqliteWorld
 
 
@@ -58,6 +59,14 @@ def test_a_backup_is_a_sound_database_of_this_moment_in_one_file_that_only_its_o
     connection.close()
     assert json.loads(stamp)["at"] == EPOCH
     assert check(file) == []
+
+
+def test_it_is_on_disk_before_it_has_its_name_and_so_is_the_name(
+    world: SqliteWorld, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = watch_fsync(monkeypatch)
+    back_up(world.path, file)
+    assert synced == [file.stat().st_ino, file.parent.stat().st_ino]
 
 
 def test_what_is_written_while_it_is_copied_is_neither_held_up_nor_in_it(

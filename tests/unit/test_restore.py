@@ -33,6 +33,7 @@ from scheduler.replaced import Carried
 from scheduler.restore import NotRestored, Restored
 from scheduler.server_lock import ServedAlready, ServerLock, lock_file
 from tests.support.clock import EPOCH, FakeClock
+from tests.support.fsyncs import watch_fsync
 from tests.support.sqlite_world import SqliteWorld
 
 MINUTE = 60_000
@@ -217,9 +218,13 @@ def test_a_clock_that_was_set_back_hides_nothing_and_another_machines_may_be_a_m
     monkeypatch.setattr(restore, "boot_id", lambda: "another machine")
     clock.advance(1)
     assert put_back(world, file, clock).under_review == 3, "10:01, or 10:02 on the other machine's clock"
-    clock.step_wall(-60 * MINUTE)
+    # And its clock may be behind that of the backup.
+    back_up(world.path, file, replace=True, clock=clock)
+    clock.step_wall(-MINUTE)
+    assert put_back(world, file, clock).under_review == 3
+    clock.step_wall(-1)
     with pytest.raises(
-        NotRestored, match=r"taken at 2025-03-01T10:00:00\.000Z, and this machine's clock shows an earlier"
+        NotRestored, match=r"taken at 2025-03-01T10:01:01\.000Z, and this machine's clock shows an earlier"
     ):
         put_back(world, file, clock)
     assert waiting(world, c)[0] == "review", "nothing has changed"
@@ -354,6 +359,29 @@ def test_a_database_that_cannot_be_read_is_replaced_and_kept_as_it_is(
     assert done.kept.read_bytes() == b"no database" * 1000
     assert done.kept.with_name(f"{done.kept.name}-wal").read_bytes() == b"no wal"
     assert check(world.path) == []
+
+
+@pytest.mark.parametrize("root", [True, False])
+def test_it_belongs_to_whom_the_replaced_one_belonged_to(
+    world: SqliteWorld, file: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, root: bool
+) -> None:
+    back_up(world.path, file, clock=clock)
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000)
+    monkeypatch.setattr(os, "chown", lambda _, owner, group: given.append((owner, group)))
+    monkeypatch.setattr(os, "fchown", lambda *_: None)
+    owner = world.path.stat()
+    put_back(world, file, clock)
+    assert given == ([(owner.st_uid, owner.st_gid)] if root else [])
+
+
+def test_it_is_on_disk_with_its_name_when_that_is_told(
+    world: SqliteWorld, file: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back_up(world.path, file, clock=clock)
+    synced = watch_fsync(monkeypatch)
+    put_back(world, file, clock)
+    assert synced == [world.path.stat().st_ino, *[world.path.parent.stat().st_ino] * 2]
 
 
 def test_where_there_was_no_database_there_is_one_for_its_owner_alone(
