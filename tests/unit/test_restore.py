@@ -350,15 +350,19 @@ def test_a_database_that_cannot_be_read_is_replaced_and_kept_as_it_is(
     world: SqliteWorld, file: Path, clock: FakeClock
 ) -> None:
     back_up(world.path, file, clock=clock)
+    world.add_campaign(size=100)
+    wal = world.path.with_name("dialer.db-wal").read_bytes()
     world.close()
     world.path.write_bytes(b"no database" * 1000)
-    world.path.with_name("dialer.db-wal").write_bytes(b"no wal")
+    # A sound one, which SQLite would take for that of whatever has the database's name.
+    world.path.with_name("dialer.db-wal").write_bytes(wal)
     done = put_back(world, file, clock)
     assert done.carried is None
     assert done.kept is not None
     assert done.kept.read_bytes() == b"no database" * 1000
-    assert done.kept.with_name(f"{done.kept.name}-wal").read_bytes() == b"no wal"
+    assert done.kept.with_name(f"{done.kept.name}-wal").read_bytes() == wal
     assert check(world.path) == []
+    assert world.connection.execute("SELECT count(*) FROM call").fetchone() == (0,)
 
 
 @pytest.mark.parametrize("root", [True, False])
