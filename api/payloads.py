@@ -29,8 +29,10 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 _POSITION = re.compile(r"[0-9]{1,18}")
 
 
-async def fill(body: IO[bytes], request: Request, max_bytes: int) -> None:
+async def fill(body: IO[bytes], request: Request, max_bytes: int, rule: str = "") -> None:
     """Write the request's body into the file, and go back to its start. Never more than `max_bytes` is taken in.
+
+    `rule` is the setting that they come from, for the refusal; "" where it is none.
 
     Raises the problems 413 (by Content-Length before a byte is read, or when a chunked body passes the limit), 415 for a
     content coding, 408 for a body that stalls; `StoreUnavailable` where the disk has no room for it;
@@ -45,7 +47,7 @@ async def fill(body: IO[bytes], request: Request, max_bytes: int) -> None:
         )
     announced = request.headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and int(announced) > max_bytes:
-        raise _too_large(max_bytes)
+        raise _too_large(max_bytes, rule)
     received = 0
     waiting = bytearray()
     chunks = aiter(request.stream())
@@ -58,7 +60,7 @@ async def fill(body: IO[bytes], request: Request, max_bytes: int) -> None:
                     break
                 received += len(chunk)
                 if received > max_bytes:
-                    raise _too_large(max_bytes)
+                    raise _too_large(max_bytes, rule)
                 waiting += chunk
                 if len(waiting) >= _PIECE_BYTES:
                     # A disk may take its time; the loop has calls to place meanwhile.
@@ -74,8 +76,9 @@ async def fill(body: IO[bytes], request: Request, max_bytes: int) -> None:
         raise StoreUnavailable(f"no room for the request: {error}") from error
 
 
-def _too_large(max_bytes: int) -> Problem:
-    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {max_bytes} bytes")
+def _too_large(max_bytes: int, rule: str) -> Problem:
+    named = f" ({rule})" if rule else ""
+    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {max_bytes} bytes{named}")
 
 
 def media_type(request: Request) -> str:

@@ -26,7 +26,7 @@ async def submit(backend: Backend, endpoint: Literal["campaign", "call"], reques
     form = Form(dry_run, content_type if is_form(content_type) else "", asked, who.token_id)
     key = idempotency_key(request)
     with backend.intake.spool() as body:
-        await fill(body, request, backend.max_body_bytes)
+        await fill(body, request, backend.max_body_bytes, "api.max_body_bytes")
         answer = await backend.intake.submit(who.account_id, endpoint, body, None if form.dry_run else key, form)
     if not allowed and answer.status < HTTPStatus.BAD_REQUEST:
         require(who.scope, request.method, request.url.path)

@@ -324,7 +324,8 @@ def test_too_many_contacts_and_too_large_bodies_are_413(lab: Any, tmp_path: Any)
             client.http.post("/campaign", content=iter([b" " * 1500, b" " * 1500])),
         ]
         assert [answer.status_code for answer in answers] == [413, 413, 413]
-        assert all(answer.json()["error"] for answer in answers)
+        named = ["api.max_contacts", "api.max_body_bytes", "api.max_body_bytes"]
+        assert all(rule in answer.json()["error"] for rule, answer in zip(named, answers, strict=True))
         assert post(client, playbook_id=playbook, contacts=four[:3]).status_code == 202
         client.close()
     finally:
