@@ -10,11 +10,11 @@ from api.answers import JsonAnswer
 from api.backend import Backend, Principal
 from api.offload import in_thread
 from api.payloads import cursor, json_object, limit_of, number_position, query
-from api.playbook_reading import read_playbook
 from api.problems import bad_request, not_found
 from api.resource import path_id, resource
 from api.scopes import require
 from dialer.core.playbook import Playbook
+from dialer.core.playbook_reading import read_playbook
 
 # A playbook of 200 steps has some 30 KB.
 _MAX_BYTES = 1 << 20

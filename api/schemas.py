@@ -237,6 +237,7 @@ class StepTaken(TypedDict):
 
     attempt: int
     step: Annotated[int, Field(description="Its place in the playbook, from 0; null: before the first.")] | None
+    of_answer: NotRequired[Annotated[int, Field(description="Its place is in this answer of a program, from 1.")]]
     do: str
     at: Time
     ended_at: Time

@@ -22,6 +22,7 @@ from api import topics
 from api.event_log import Webhooks
 from api.feed import Feed
 from api.offload import in_thread
+from api.signing import signed_headers
 from api.webhook_targets import CheckedTransport
 from dialer.core.model import WallMs
 from dialer.core.targets import ForbiddenTarget
@@ -222,15 +223,8 @@ class Courier:
 
     async def _send(self, client: httpx.AsyncClient, event: RecordedEvent) -> None:
         """One delivery. Raises `_Undelivered` unless it was answered with 2xx."""
-        body, now = topics.body(event.payload), datetime.now(UTC)
-        event_id = event.payload["event_id"]
-        headers = {
-            "content-type": "application/json",
-            "user-agent": "dialer-webhooks/1",
-            "webhook-id": event_id,
-            "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": self._signer.sign(event_id, now, body.decode()),
-        }
+        body = topics.body(event.payload)
+        headers = signed_headers(self._signer, event.payload["event_id"], body)
         try:
             async with (
                 asyncio.timeout(2 * _TIMEOUT_SECONDS),

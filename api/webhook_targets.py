@@ -8,13 +8,8 @@ import ssl
 
 import httpx
 
-from dialer.core.targets import ForbiddenTarget, Reach
+from dialer.core.targets import ForbiddenTarget, webhook_reach
 from dialer.resolving import addresses
-
-
-def webhook_reach(*, allow_private: bool) -> Reach:
-    """How far webhooks may go. `allow_private` is the setting."""
-    return Reach("https", "http", "webhooks.allow_private", allow_private)
 
 
 async def check_url(url: object, *, allow_private: bool) -> str:
@@ -32,11 +27,15 @@ async def check_url(url: object, *, allow_private: bool) -> str:
 class CheckedTransport(httpx.AsyncHTTPTransport):
     """Connects only to addresses that were looked at. Certificates are checked against the name, as always.
 
-    To be used for one host only: connections are kept by address.
+    To be used for one host only: connections are kept by address. `connections` None: as many as are asked for.
     """
 
-    def __init__(self, context: ssl.SSLContext, *, allow_private: bool, connections: int) -> None:
-        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+    def __init__(
+        self, context: ssl.SSLContext, *, allow_private: bool, connections: int | None = None, idle_seconds: float = 5.0
+    ) -> None:
+        limits = httpx.Limits(
+            max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=idle_seconds
+        )
         super().__init__(verify=context, limits=limits, trust_env=False)
         self._reach = webhook_reach(allow_private=allow_private)
 

@@ -1,5 +1,6 @@
 """The sections of the configuration: each key with its default and its bounds; `config.settings` joins them."""
 
+import base64
 import re
 import shlex
 import ssl
@@ -435,10 +436,38 @@ class EventSettings(_Section):
     max_events: Annotated[int, Field(ge=1000, le=1_000_000_000)] = 5_000_000
 
 
+def _only_one_secret(value: Path | None, info: ValidationInfo) -> Path | None:
+    secret = info.data.get("secret")
+    if value is not None and secret is not None and secret.get_secret_value():
+        raise _refuse("give secret or secret_file, not both")
+    return value
+
+
 class WebhookSettings(_Section):
-    """Where webhooks may go. `allow_private`: also to addresses of private networks and this machine, and without TLS."""
+    """Where webhooks may go, those of events and those that playbooks ask, and what signs the questions of the latter.
+
+    `allow_private`: also to addresses of private networks and this machine, and without TLS. `secret` stands here or in a file,
+    and is there wherever it came from, once `load` has returned; "": no playbook may ask.
+    """
 
     allow_private: bool = False
+    secret: SecretStr = SecretStr("")
+    secret_file: Annotated[FilePath, AfterValidator(_readable_secret)] | None = None
+
+    _one_secret = field_validator("secret_file")(_only_one_secret)
+
+    @property
+    def secret_fault(self) -> str | None:
+        """What is wrong with the secret's form; None: nothing, or there is none. Standard Webhooks asks for 24 to 64 bytes."""
+        text = self.secret.get_secret_value()
+        if not text:
+            return None
+        try:
+            size = len(base64.b64decode(text.removeprefix("whsec_"), validate=True))
+        except ValueError:
+            size = 0
+        good = text.startswith("whsec_") and 24 <= size <= 64
+        return None if good else "must be whsec_ and the base64 of 24 to 64 random bytes"
 
 
 class BackupSettings(_Section):
@@ -463,13 +492,7 @@ class StreamSettings(_Section):
     secret: Annotated[SecretStr, Field(max_length=256)] = SecretStr("")
     secret_file: Annotated[FilePath, AfterValidator(_readable_secret)] | None = None
 
-    @field_validator("secret_file")
-    @classmethod
-    def _only_one_secret(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        secret = info.data.get("secret")
-        if value is not None and secret is not None and secret.get_secret_value():
-            raise _refuse("give secret or secret_file, not both")
-        return value
+    _one_secret = field_validator("secret_file")(_only_one_secret)
 
 
 class MediaSettings(_Section):

@@ -1,9 +1,9 @@
 """Every setting of the engine: `load` reads them from a file and the environment, and names all faults at once.
 
 Sources, the first that has a key wins: the environment (`DIALER_PACING__STAGGER_SECONDS=0.5`, lists as comma-separated
-text; empty variables count as unset), then the TOML file. A trunk's password, the broker's and the secret of streams may
-also come from `password_file` (`secret_file`), or from the systemd credential `trunks.NAME.password`, `mqtt.password` or
-`stream.secret` (LoadCredential=).
+text; empty variables count as unset), then the TOML file. A trunk's password, the broker's, and the secrets of streams
+and webhooks may also come from `password_file` (`secret_file`), or from the systemd credential `trunks.NAME.password`,
+`mqtt.password`, `stream.secret` or `webhooks.secret` (LoadCredential=).
 """
 
 import difflib
@@ -154,12 +154,15 @@ def _with_secrets(settings: Settings) -> Settings:
     trunks = {name: _with_secret(f"trunks.{name}", trunk, faults) for name, trunk in settings.trunks.items()}
     mqtt = None if settings.mqtt is None else _with_secret("mqtt", settings.mqtt, faults)
     stream = _with_secret("stream", settings.stream, faults, "secret")
+    webhooks = _with_secret("webhooks", settings.webhooks, faults, "secret")
+    if (fault := webhooks.secret_fault) is not None:
+        faults.append(f"webhooks.secret: {fault}")
     if faults:
         raise InvalidSettings(faults)
-    return settings.model_copy(update={"trunks": trunks, "mqtt": mqtt, "stream": stream})
+    return settings.model_copy(update={"trunks": trunks, "mqtt": mqtt, "stream": stream, "webhooks": webhooks})
 
 
-_Holder = TypeVar("_Holder", TrunkSettings, MqttSettings, StreamSettings)
+_Holder = TypeVar("_Holder", TrunkSettings, MqttSettings, StreamSettings, WebhookSettings)
 
 
 def _with_secret(key: str, section: _Holder, faults: list[str], name: str = "password") -> _Holder:

@@ -14,7 +14,6 @@ from itertools import islice
 
 import structlog
 
-from dialer.core.agents import NO_AGENT_RULES, AgentRules
 from dialer.core.breaker import TrunkState
 from dialer.core.changes import CampaignMoved, Change
 from dialer.core.dispatch import ARM_AHEAD_SECONDS, Dispatch, Limits
@@ -34,9 +33,10 @@ from dialer.core.model import (
     WallMs,
 )
 from dialer.core.pacing import TrunkView
+from dialer.core.playbook import NOTHING, Machine
 from dialer.core.sounds import Unready
 from dialer.performer import Performer
-from dialer.ports import CallControl, Clock, SoundLibrary, Store, StoredCampaign, StoreUnavailable
+from dialer.ports import CallControl, Clock, Programs, SoundLibrary, Store, StoredCampaign, StoreUnavailable
 from dialer.sound_check import SoundCheck
 from dialer.tally import Tally
 
@@ -85,8 +85,8 @@ class EngineState:
 class Engine:
     """Drives one `Dispatch` from clock, store and legs.
 
-    `library` None: playbooks play files as they lie, and cannot speak. `on_stored` is given what the disk has taken, a little
-    later, on the loop. `agents` are the rules for whom calls may be handed over to.
+    `library` None: playbooks play files as they lie, and cannot speak; `programs` None: they ask nobody. `machine` is what
+    steps may ask for while a call goes on. `on_stored` is given what the disk has taken, a little later, on the loop.
     """
 
     def __init__(
@@ -98,8 +98,9 @@ class Engine:
         trunks: Iterable[Trunk],
         limits: Limits,
         library: SoundLibrary | None = None,
+        programs: Programs | None = None,
         on_stored: Callable[[Sequence[Change]], None] = lambda _: None,
-        agents: AgentRules = NO_AGENT_RULES,
+        machine: Machine = NOTHING,
     ) -> None:
         self._clock = clock
         self._store = store
@@ -107,10 +108,10 @@ class Engine:
         self._on_stored = on_stored
         self._trunks = tuple(trunks)
         self._limits = limits
-        self._agents = agents
+        self._machine = machine
         self._loop = asyncio.get_running_loop()
         # What the performer has to tell comes as any other event: on a later turn of the loop.
-        self._performer = Performer(control, library, self._on_leg_later)
+        self._performer = Performer(control, library, programs, self._on_leg_later)
         self._sound_check = None if library is None else SoundCheck(store, library)
         self._dispatch: Dispatch
         self._timer: asyncio.TimerHandle | None = None
@@ -140,7 +141,7 @@ class Engine:
         opened, agent_legs = self._store.open_attempts(), self._store.open_agent_legs()
         hold = RESTART_HOLD_SECONDS if stored or opened or agent_legs else 0.0
         limits = replace(self._limits, hold_seconds=hold)
-        self._dispatch = Dispatch(self._trunks, limits, now, self._agents)
+        self._dispatch = Dispatch(self._trunks, limits, now, self._machine)
         for campaign in stored:
             self._add(campaign, now)
         for attempt in opened:
@@ -189,10 +190,10 @@ class Engine:
         self._order(lambda now: self._dispatch.cancel(campaign, now))
 
     def reconfigure(
-        self, trunks: Iterable[Trunk], limits: Limits, agents: AgentRules, renewed: Collection[str] = ()
+        self, trunks: Iterable[Trunk], limits: Limits, machine: Machine, renewed: Collection[str] = ()
     ) -> None:
-        """From now on these trunks, limits and rules for transfers, as `Dispatch.reconfigure` says. Needs no disk."""
-        self._or_fail(lambda: self._dispatch.reconfigure(trunks, limits, self._now(), renewed, agents))
+        """From now on these trunks, limits and machine, as `Dispatch.reconfigure` says. Needs no disk."""
+        self._or_fail(lambda: self._dispatch.reconfigure(trunks, limits, self._now(), renewed, machine))
         self._or_fail(self._turn)
 
     def cancel_call(self, call: CallId) -> None:

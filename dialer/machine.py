@@ -122,6 +122,8 @@ def machine_of(settings: Settings) -> Machine:
         caller_ids={name: trunk.caller_id or trunk.username for name, trunk in settings.trunks.items()},
         speaks=settings.speech is not None,
         streams_privately=settings.stream.allow_private,
+        asks=bool(settings.webhooks.secret.get_secret_value()),
+        asks_privately=settings.webhooks.allow_private,
         agents=agent_rules(settings),
     )
 

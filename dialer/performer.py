@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from dialer.core.effects import (
+    AskProgram,
     Beep,
     Bridge,
     Dial,
@@ -10,6 +11,7 @@ from dialer.core.effects import (
     HangUp,
     Listen,
     PlayAudio,
+    PrepareSounds,
     Refer,
     RingBack,
     Speak,
@@ -21,18 +23,28 @@ from dialer.core.effects import (
     StopStream,
     StreamKey,
 )
-from dialer.core.events import LegEvent, PlayEnded
+from dialer.core.events import LegEvent, PlayEnded, ProgramAnswered
 from dialer.core.model import LegId
 from dialer.core.sounds import Sound, Spoken
-from dialer.ports import CallControl, DialOrder, SoundLibrary, StreamOrder
+from dialer.ports import CallControl, DialOrder, Programs, Question, Reply, SoundLibrary, StreamOrder
 
 
 class Performer:
-    """`tell` is given, as an event of the leg, what came of a sound that could not be made. `library` None: files only."""
+    """`tell` is given, as an event of the leg, what came of a sound that could not be made, and what a program answered.
 
-    def __init__(self, control: CallControl, library: SoundLibrary | None, tell: Callable[[LegEvent], None]) -> None:
+    `library` None: files only. `programs` None: none is asked.
+    """
+
+    def __init__(
+        self,
+        control: CallControl,
+        library: SoundLibrary | None,
+        programs: Programs | None,
+        tell: Callable[[LegEvent], None],
+    ) -> None:
         self._control = control
         self._library = library
+        self._programs = programs
         self._tell = tell
 
     def do(self, effect: Effect) -> None:  # noqa: C901, PLR0912  one arm of the match an effect
@@ -70,6 +82,20 @@ class Performer:
                 self._control.bridge(leg, other)
             case Refer(leg, token, number, uri):
                 self._control.refer(leg, token, number, uri)
+            case PrepareSounds(sounds):
+                if self._library is not None:
+                    self._library.prepare(sounds)
+            case AskProgram(leg, token, url, question_id, body, timeout_seconds):
+                self._ask(leg, token, Question(question_id, url, body, timeout_seconds))
+
+    def _ask(self, leg: LegId, token: int, question: Question) -> None:
+        def answered(reply: Reply) -> None:
+            self._tell(ProgramAnswered(leg, token, reply.status, reply.body, reply.fault))
+
+        if self._programs is None:
+            answered(Reply(fault="this server asks no programs"))
+        else:
+            self._programs.ask(question, answered)
 
     def _tone(self, leg: LegId, token: int, file: str | None) -> None:
         if file is None:

@@ -187,6 +187,33 @@ class SoundLibrary(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What a program is asked in a call: `body` is a JSON object, `id` its own. Without an answer in time there is none."""
+
+    id: str
+    url: str
+    body: str
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a program has answered, with which status of HTTP (0: with none), or the `fault` for which it has not."""
+
+    status: int = 0
+    body: str = ""
+    fault: str = ""
+
+
+class Programs(Protocol):
+    """Asks other programs what calls are to do next. No method blocks."""
+
+    def ask(self, question: Question, answered: Callable[[Reply], None]) -> None:
+        """Post the question. `answered` is called once, later, on the event loop's thread, whatever the program does."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class StoredCampaign:
     """A campaign that still has work, with how far it had come. `cursor` first attempts were claimed, `live` are open."""
 

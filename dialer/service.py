@@ -25,6 +25,7 @@ from api.backend import Backend, Record
 from api.metrics import Snapshot, make_registry
 from api.rate_limit import RateLimit
 from api.server import HttpServer, serve_http
+from api.webhook_asker import WebhookAsker
 from config.settings import Settings
 from dialer.call_log import CallLog
 from dialer.collector import spare_what_stays
@@ -40,7 +41,6 @@ from dialer.event_loop import new_event_loop
 from dialer.log_lines import LogStyle
 from dialer.logs import configure
 from dialer.machine import (
-    agent_rules,
     destination_rules,
     engine_limits,
     intake_rules,
@@ -132,6 +132,7 @@ class Service:
         self._loader: Loader
         self._outlets: Outlets
         self._library: Library
+        self._asker: WebhookAsker
         self._admission: Admission
         self._watching: Watching | None = None
         self._call_log: CallLog
@@ -210,7 +211,7 @@ class Service:
         checkpointer.start()
         parts.callback(checkpointer.stop)
 
-        rules, machine, style = _for_loaders(settings)
+        rules, machine, style = _in_force(settings)
         self._loader = Loader(path, rules, machine, on_activated=self._activated, lock_wanted=lock_wanted, log=style)
         parts.push_async_callback(self._loader.stop)
         # Side by side: each waits for processes of its own to come up.
@@ -223,11 +224,14 @@ class Service:
         library.start()
         parts.push_async_callback(library.close)
         self._watching = Watching(settings.page, database, clock) if settings.page.enabled else None
+        asker = self._asker = WebhookAsker(**_questions(settings))
+        parts.push_async_callback(asker.close)
         handles = Handles(database)
         self._call_log = CallLog(handles.call_uuid, handles.campaign_uuid)
         engine = self._engine = Engine(
             library=library,
-            agents=agent_rules(settings),
+            programs=asker,
+            machine=machine,
             on_stored=self._stored,
             clock=clock,
             store=self._store,
@@ -334,12 +338,14 @@ class Service:
             configure(log_style(new))
             self._pool.speak(log_style(new))
         self._pool.follow_streams(**_streams(new))
+        self._asker.follow(**_questions(new))
         # In one go: the workers know a trunk before the engine dials on it.
         put_in_place()
         before = {profile.name: profile for profile in trunk_profiles(old)}
         renewed = {profile.name for profile in profiles if before.get(profile.name) != profile}
-        self._running().reconfigure(trunks_of(new), engine_limits(new), agent_rules(new), renewed)
-        self._loader.follow(*_for_loaders(new))
+        rules, machine, style = _in_force(new)
+        self._running().reconfigure(trunks_of(new), engine_limits(new), machine, renewed)
+        self._loader.follow(rules, machine, style)
         if new.limits.requests_per_second != old.limits.requests_per_second:
             self._admission.limit = _rate_limit(new)
         if (new.speech, new.media) != (old.speech, old.media):
@@ -410,8 +416,8 @@ class Service:
         return snapshot(self._engine.state, self._pool.state(), self._outlets.state(), backups)
 
 
-def _for_loaders(settings: Settings) -> tuple[IntakeRules, Machine, LogStyle]:
-    # Audio was looked at when the playbook was stored: a file may come or go while the loaders run.
+def _in_force(settings: Settings) -> tuple[IntakeRules, Machine, LogStyle]:
+    # Audio was looked at when the playbook was stored: a file may come or go while the server runs.
     return intake_rules(settings), replace(machine_of(settings), audio=None), log_style(settings)
 
 
@@ -423,6 +429,11 @@ def _rate_limit(settings: Settings) -> RateLimit | None:
 def _streams(settings: Settings) -> dict[str, Any]:
     stream = settings.stream
     return {"private_streams": stream.allow_private, "stream_secret": stream.secret.get_secret_value()}
+
+
+def _questions(settings: Settings) -> dict[str, Any]:
+    webhooks = settings.webhooks
+    return {"allow_private": webhooks.allow_private, "secret": webhooks.secret.get_secret_value()}
 
 
 def _sounds(settings: Settings) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from api.identifiers import canonical_uuid
-from api.playbook_reading import read_playbook
 from dialer.commands.accounts import AccountName, account_named, opened
 from dialer.core.playbook import Machine, Playbook
+from dialer.core.playbook_reading import read_playbook
 from dialer.machine import machine_of
 from dialer.terminal import Refused, give, give_table, invocation, say
 from scheduler.accounts import Accounts

@@ -85,6 +85,3 @@ class AgentRules:
         for _, reason in self.destinations.refused([number]):
             raise ValueError(reason)
         return number
-
-
-NO_AGENT_RULES = AgentRules()

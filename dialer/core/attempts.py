@@ -7,7 +7,6 @@ from itertools import count
 
 from dialer.core.acts import ScriptEvent, TimeUp
 from dialer.core.agent_legs import AgentLeg, AgentLegs
-from dialer.core.agents import NO_AGENT_RULES, AgentRules
 from dialer.core.attempt import Event, State
 from dialer.core.breaker import TrunkState
 from dialer.core.changes import AttemptAnswered, AttemptDialed, AttemptRetried, AttemptRinging
@@ -29,6 +28,7 @@ from dialer.core.events import (
 from dialer.core.live import NO_PLACE_RETRY_SECONDS, LiveAttempt, Timer, Told
 from dialer.core.model import CallId, CampaignId, CampaignStatus, Disposition, LegId, Mono, Now
 from dialer.core.pacing import Pacing
+from dialer.core.playbook import NOTHING, Machine
 from dialer.core.talk import Hands, Talk
 
 # Timers of ended attempts (a long max_call_seconds) stay in the heap until there are so many more than of live ones.
@@ -40,8 +40,8 @@ _WITHOUT_LEG = {Why.CANCELLED: Disposition.CANCELLED, Why.CLOSED: Disposition.TR
 class Attempts:
     """Owns every `LiveAttempt`, one for a call and one for a number at most.
 
-    `closed` is called once for each, when it has ended: with the verdict, and the leg's end if there was one. `agent_rules` are
-    those for transfers; their legs are in `agents`.
+    `closed` is called once for each, when it has ended: with the verdict, and the leg's end if there was one. `machine` is
+    what steps may ask for that come while a call goes on. The legs of transfers are in `agents`.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class Attempts:
         pacing: Pacing,
         told: Told,
         closed: Callable[[LiveAttempt, Verdict, LegEnded | None, Now], None],
-        agent_rules: AgentRules = NO_AGENT_RULES,
+        machine: Machine = NOTHING,
     ) -> None:
         self._pacing = pacing
         self._told = told
         self._closed = closed
         self._live: dict[CallId, LiveAttempt] = {}
         self._numbers: set[str] = set()
-        self.agent_rules = agent_rules
+        self.machine = machine
         self._channels = Channels(pacing, self.trunk_learned)
         self.agents = AgentLegs(
             pacing, self._channels, told, alarm=self._set, tell=self._talk_on, learned=self.trunk_learned
@@ -192,7 +192,7 @@ class Attempts:
                     self._told.changes.append(AttemptAnswered(*ids, event.at, event.dialog))
                     playbook = attempt.lane.campaign.playbook
                     self._set(Mono(now.mono + playbook.max_call_seconds), Timer.TALK, attempt, event.leg)
-                    talk = self._talks[event.leg] = Talk(attempt, event.leg, self.agent_rules)
+                    talk = self._talks[event.leg] = Talk(attempt, event.leg, self.machine)
                     self._end_talk(attempt, talk.begin(event.at, self._hands(attempt, now)), now)
             case LegEnded():
                 self._ended(attempt, event, now)

@@ -10,7 +10,6 @@ import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
-from dialer.core.agents import NO_AGENT_RULES, AgentRules
 from dialer.core.attempt import Event, State
 from dialer.core.attempts import Attempts
 from dialer.core.changes import (
@@ -46,6 +45,7 @@ from dialer.core.model import (
     WallMs,
 )
 from dialer.core.pacing import Interval, Pacing
+from dialer.core.playbook import NOTHING, Machine
 from dialer.core.quota import Quota
 from dialer.core.recall import Ladder, next_recall
 from dialer.core.sounds import Unready
@@ -75,16 +75,14 @@ class Limits:
 class Dispatch:
     """Owns every campaign with work and, in `Attempts`, every attempt under way."""
 
-    def __init__(
-        self, trunks: Iterable[Trunk], limits: Limits, now: Now, agent_rules: AgentRules = NO_AGENT_RULES
-    ) -> None:
+    def __init__(self, trunks: Iterable[Trunk], limits: Limits, now: Now, machine: Machine = NOTHING) -> None:
         self._limits = limits
         self._pacing = Pacing(trunks, limits.max_concurrent_calls)
         self._pacing.hold_until(Mono(now.mono + limits.hold_seconds))
         self._lanes = Lanes()
         self._quotas: dict[tuple[str, int], Quota] = {}
         self._told = Told()
-        self._attempts = Attempts(self._pacing, self._told, self._closed, agent_rules)
+        self._attempts = Attempts(self._pacing, self._told, self._closed, machine)
 
     # What the engine asks and takes
 
@@ -171,11 +169,11 @@ class Dispatch:
         limits: Limits,
         now: Now,
         renewed: Collection[str] = (),
-        agent_rules: AgentRules | None = None,
+        machine: Machine | None = None,
     ) -> None:
-        """From now on these trunks, limits (`hold_seconds` is the start's, and means nothing here) and rules for transfers.
+        """From now on these trunks, limits (`hold_seconds` is the start's, and means nothing here) and machine.
 
-        `agent_rules` None: they stay as they are.
+        `machine` None: it stays as it is.
 
         Attempts under way go on as they began, on a trunk that is left out too; they count against the new limits. Campaigns
         find their trunks anew. Recalls that are scheduled stay so. For `renewed` see `Pacing.reconfigure`.
@@ -188,8 +186,8 @@ class Dispatch:
             self._give_quotas(lane)
             self._lanes.reroute(lane, self._route_of(lane.campaign), now)
         self._lanes.released(now)
-        if agent_rules is not None:
-            self._attempts.agent_rules = agent_rules
+        if machine is not None:
+            self._attempts.machine = machine
         self._attempts.reconfigured(now)
 
     def _route_of(self, campaign: Campaign) -> Route:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from dialer.core.breaker import TrunkState
 from dialer.core.model import LegId
+from dialer.core.sounds import Sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,28 @@ class StopStream:
 
 
 @dataclass(frozen=True, slots=True)
+class AskProgram:
+    """Post the question to `url`; its answer, or that there is none in time, is reported with `token`.
+
+    `question_id` is told as the message's id, and is its own. `body` is a JSON object.
+    """
+
+    leg: LegId
+    token: int
+    url: str
+    question_id: str
+    body: str
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareSounds:
+    """These are about to be played or said: begin to make what is not at hand. Nothing is reported."""
+
+    sounds: tuple[Sound, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AskTrunk:
     """Send an OPTIONS to the trunk; how it ends is told to `Dispatch.options_ended`."""
 
@@ -183,6 +206,8 @@ Effect = (
     | StopStream
     | Bridge
     | Refer
+    | AskProgram
+    | PrepareSounds
     | AskTrunk
     | TrunkMoved
 )

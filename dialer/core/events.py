@@ -204,5 +204,19 @@ class Referred:
     refused: bool = False
 
 
-TalkEvent = PlayEnded | DigitPressed | Heard | RecordEnded | StreamOpened | StreamEnded | Referred
+@dataclass(frozen=True, slots=True)
+class ProgramAnswered:
+    """The program that was asked under `token` has answered with `body`, or there is a `fault`.
+
+    `status` is that of HTTP; 0: it did not come to that.
+    """
+
+    leg: LegId
+    token: int
+    status: int
+    body: str
+    fault: str = ""
+
+
+TalkEvent = PlayEnded | DigitPressed | Heard | RecordEnded | StreamOpened | StreamEnded | Referred | ProgramAnswered
 LegEvent = InviteSent | NoReply | Rang | Answered | LegEnded | LegRefused | LegLost | TalkEvent

@@ -204,10 +204,19 @@ class CallBody(ContactBody):
     calling_hours: _Hours
 
 
+# Where pydantic's own words tell of classes and discriminators.
+_REASONS = {
+    "extra_forbidden": "no such key",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "union_tag_not_found": "has no `do`",
+}
+
+
 def plain_reason(kind: str, message: str) -> str:
     """pydantic's words for a fault, as they stand behind the name of a field."""
-    if kind == "extra_forbidden":
-        return "no such key"
+    if kind in _REASONS:
+        return _REASONS[kind]
     message = message.removeprefix("Value error, ").removeprefix("Input ")
     return message[:1].lower() + message[1:]
 

@@ -4,7 +4,7 @@ Every fault is reported with its path (`steps.2.audio`), all at once, by pydanti
 exist, which caller ids they allow) is checked by `check_against`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -27,8 +27,9 @@ from dialer.core.step_kinds import (
     Stream,
     Transfer,
     TrunkNames,
+    Webhook,
 )
-from dialer.core.targets import ForbiddenTarget, stream_reach
+from dialer.core.targets import ForbiddenTarget, Reach, stream_reach, webhook_reach
 from dialer.core.templates import fields_of, fill
 
 RecallDisposition = Literal["busy", "no_answer", "declined", "unreachable", "machine"]
@@ -66,8 +67,9 @@ class Fault:
 class Machine:
     """What this machine offers to playbooks: each trunk's allowed caller ids (None: any), and the audio that exists.
 
-    `speaks`: a speech command is configured. `streams_privately`: the step `stream` may go to private addresses, without TLS.
-    `agents`: whom calls may be handed over to.
+    `speaks`: a speech command is configured. `streams_privately`: the step `stream` may go to private addresses, without TLS;
+    `asks_privately`: so may `webhook`. `asks`: there is a secret to sign its questions with. `agents`: whom calls may be handed
+    over to.
     """
 
     trunks: Mapping[str, frozenset[str] | None]
@@ -76,7 +78,12 @@ class Machine:
     caller_ids: Mapping[str, str] = field(default_factory=dict)
     speaks: bool = False
     streams_privately: bool = False
+    asks: bool = False
+    asks_privately: bool = False
     agents: AgentRules = field(default_factory=AgentRules)
+
+
+NOTHING = Machine({})
 
 
 def check_against(playbook: Playbook, machine: Machine) -> list[Fault]:
@@ -98,15 +105,36 @@ def check_against(playbook: Playbook, machine: Machine) -> list[Fault]:
         refused = playbook.calling_hours.caller_id_fault(shown) if playbook.calling_hours is not None else None
         if refused is not None:
             faults.append(Fault("caller_id", f"trunk {name!r} would show {shown!r}, but {refused}"))
-    for path, sound in sounds_of(playbook.steps):
+    faults += check_steps(playbook.steps, playbook.trunks, machine)
+    if playbook.amd is not None and playbook.amd.to is not None:
+        faults += _strays([("amd.to", playbook.amd.to)], _labels(playbook.steps))
+    return faults
+
+
+def check_steps(
+    steps: Sequence[Step], trunks: Sequence[str], machine: Machine, leads: Callable[[str], bool] = lambda _: False
+) -> list[Fault]:
+    """The faults of steps that are well formed, of a playbook with these trunks; as `check_against` says.
+
+    `leads` tells whether a label that no step of these has leads somewhere all the same.
+    """
+    faults: list[Fault] = []
+    for path, sound in sounds_of(steps):
         if isinstance(sound, Say):
             if not machine.speaks:
                 faults.append(Fault(path, "this server cannot speak: it has no [speech] command"))
         elif machine.audio is not None and sound not in machine.audio:
             faults.append(Fault(path, f"no file {sound!r} in the media directory"))
-    for i, step in enumerate(playbook.steps):
-        faults += [Fault(f"steps.{i}.{key}", reason) for key, reason in _far_faults(step, playbook, machine)]
-    return faults + _flow_faults(playbook)
+    for i, step in enumerate(steps):
+        faults += [Fault(f"steps.{i}.{key}", reason) for key, reason in _far_faults(step, trunks, machine)]
+    labels = [step.label for step in steps]
+    faults += [
+        Fault(f"steps.{i}.label", f"another step has the label {label!r} already")
+        for i, label in enumerate(labels)
+        if label is not None and labels.index(label) < i
+    ]
+    ways = [(f"steps.{i}.{key}", target) for i, step in enumerate(steps) for key, target in _ways_from(step)]
+    return faults + _strays([(path, target) for path, target in ways if not leads(target)], _labels(steps))
 
 
 def sounds_of(steps: Sequence[Step]) -> Iterator[tuple[str, str | Say]]:
@@ -122,25 +150,35 @@ def sounds_of(steps: Sequence[Step]) -> Iterator[tuple[str, str | Say]]:
                 yield from (_sound(f"{path}.whisper.{k}", part) for k, part in enumerate(step.whisper))
                 if step.ringback is not None:
                     yield f"{path}.ringback", step.ringback
+            case Webhook(audio=str(audio)):
+                yield f"{path}.audio", audio
 
 
 def _sound(path: str, part: Play | Say) -> tuple[str, str | Say]:
     return (path, part) if isinstance(part, Say) else (f"{path}.audio", part.audio)
 
 
-def _far_faults(step: Step, playbook: Playbook, machine: Machine) -> Iterator[tuple[str, str]]:
+def _far_faults(step: Step, trunks: Sequence[str], machine: Machine) -> Iterator[tuple[str, str]]:
     """What is wrong with those that a step has the call meet, by the key, as far as its text tells."""
     match step:
         case Transfer():
-            yield from _transfer_faults(step, playbook, machine)
+            yield from _transfer_faults(step, trunks, machine)
         case Stream(url=url):
-            try:
-                stream_reach(allow_private=machine.streams_privately).read(url)
-            except ForbiddenTarget as fault:
-                yield "url", str(fault)
+            yield from _url_faults(url, stream_reach(allow_private=machine.streams_privately))
+        case Webhook(url=url):
+            yield from _url_faults(url, webhook_reach(allow_private=machine.asks_privately))
+            if not machine.asks:
+                yield "do", "this server asks no programs: it has no webhooks.secret to sign with"
 
 
-def _transfer_faults(step: Transfer, playbook: Playbook, machine: Machine) -> Iterator[tuple[str, str]]:
+def _url_faults(url: str, reach: Reach) -> Iterator[tuple[str, str]]:
+    try:
+        reach.read(url)
+    except ForbiddenTarget as fault:
+        yield "url", str(fault)
+
+
+def _transfer_faults(step: Transfer, trunks: Sequence[str], machine: Machine) -> Iterator[tuple[str, str]]:
     """What is wrong with a transfer, by the key. A `to` with fields of the person is read when the step's turn comes."""
     if step.mode == "refer":
         for key in BRIDGE_ONLY:
@@ -149,10 +187,10 @@ def _transfer_faults(step: Transfer, playbook: Playbook, machine: Machine) -> It
     for k, name in enumerate(step.trunks or ()):
         if name not in machine.trunks:
             yield f"trunks.{k}", f"no trunk is named {name!r}"
-    trunks = step.trunks or playbook.trunks
+    trunks = step.trunks or trunks
     if not fields_of(step.to):
         try:
-            trunks = list(machine.agents.read(fill(step.to, {}), trunks, strictly=step.trunks is not None).trunks)
+            trunks = machine.agents.read(fill(step.to, {}), trunks, strictly=step.trunks is not None).trunks
         except ValueError as fault:
             yield "to", str(fault)
     if step.caller_id is None:
@@ -164,19 +202,13 @@ def _transfer_faults(step: Transfer, playbook: Playbook, machine: Machine) -> It
             yield "caller_id", f"trunk {name!r} does not allow {shown}"
 
 
-def _flow_faults(playbook: Playbook) -> list[Fault]:
-    """Labels that stand twice, and ways that lead nowhere."""
-    faults: list[Fault] = []
-    known = {END}
-    for i, step in enumerate(playbook.steps):
-        if step.label is not None:
-            if step.label in known:
-                faults.append(Fault(f"steps.{i}.label", f"another step has the label {step.label!r} already"))
-            known.add(step.label)
-    ways = [(f"steps.{i}.{key}", target) for i, step in enumerate(playbook.steps) for key, target in _ways_from(step)]
-    if playbook.amd is not None and playbook.amd.to is not None:
-        ways.append(("amd.to", playbook.amd.to))
-    return faults + [Fault(path, f"no step has the label {target!r}") for path, target in ways if target not in known]
+def _labels(steps: Iterable[Step]) -> set[str]:
+    return {END, *(step.label for step in steps if step.label is not None)}
+
+
+def _strays(ways: Iterable[tuple[str, str]], known: Container[str]) -> list[Fault]:
+    """Ways that lead nowhere."""
+    return [Fault(path, f"no step has the label {target!r}") for path, target in ways if target not in known]
 
 
 def _ways_from(step: Step) -> Iterator[tuple[str, str]]:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from dialer.core.acts import Act, ScriptEvent
-from dialer.core.agents import NO_AGENT_RULES, AgentRules
+from dialer.core.course import Course
 from dialer.core.disposition import Why
 from dialer.core.effects import PlayAudio, Speak
 from dialer.core.model import LegId, WallMs
-from dialer.core.step_kinds import Play, Say
+from dialer.core.playbook import NOTHING, Machine
+from dialer.core.step_kinds import Play, Say, Step
 from dialer.core.templates import fill
 
 
@@ -31,17 +32,22 @@ class Stage:
     """What the steps of one call share: its leg, the `values` that texts are filled with, and the `result` so far.
 
     `recording_name` is what the call's recordings are called, a number behind it. `at` is the time of what is told now.
-    `trunks` are the playbook's, `agents` the rules for whom the call may be handed over to.
+    `trunks` are the playbook's, `machine` is what steps may ask for; `course` has the step
+    under way. So many `questions` were asked of programs, and `answers` of theirs had steps, `given` in all.
     """
 
     leg: LegId
     values: dict[str, Any]
     recording_name: str
     at: WallMs
+    course: Course
     ids: CallIds = CallIds()
     trunks: Sequence[str] = ()
-    agents: AgentRules = NO_AGENT_RULES
+    machine: Machine = NOTHING
     result: dict[str, Any] = field(default_factory=dict)
+    questions: int = 0
+    answers: int = 0
+    given: int = 0
     _token: int = 0
     _news: bool = False
 
@@ -70,12 +76,13 @@ class Stage:
 class Over:
     """The step is over, and the call goes on at the label `target`; None: with the next step. `leg_over`: it is over, too.
 
-    Where the target is the end, `why` tells what it is the end of.
+    Where the target is the end, `why` tells what it is the end of. `steps` are taken before the next step.
     """
 
     target: str | None = None
     leg_over: bool = False
     why: Why = Why.STEPS_ENDED
+    steps: Sequence[Step] = ()
 
 
 Said: TypeAlias = list[Act | Over]

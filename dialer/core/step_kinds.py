@@ -17,7 +17,7 @@ from pydantic import (
     model_serializer,
 )
 
-from dialer.core.targets import MAX_URL, stream_reach
+from dialer.core.targets import MAX_URL, Reach, stream_reach, webhook_reach
 from dialer.core.templates import Template
 
 END = "end"
@@ -204,11 +204,36 @@ class Stream(StepModel):
     @field_validator("url")
     @classmethod
     def _is_an_address(cls, value: str) -> str:
-        # Whose network it leads to is the machine's question; fields in it would let a contact choose the server.
-        if "{" in value or "}" in value:
-            raise ValueError("must not hold fields: give them as parameters")
-        stream_reach(allow_private=True).read(value)
-        return value
+        return _without_fields(value, stream_reach(allow_private=True))
+
+
+class Webhook(StepModel):
+    """Ask a program what to do next: a signed POST with JSON; the answer is steps, which are taken before the call goes on.
+
+    The program at `url` is told the `parameters`, texts with fields, and what the call has come to; meanwhile the callee hears
+    `audio` over and over (None: nothing). Without an answer in `timeout_seconds`, or with one that cannot be used, the call
+    goes on at `on_failed`, or with the next step.
+    """
+
+    do: Literal["webhook"]
+    url: Annotated[str, Field(max_length=MAX_URL, json_schema_extra={"format": "webhook-url"})]
+    timeout_seconds: Annotated[float, Field(ge=0.1, le=60)] = 5
+    parameters: Annotated[dict[Word, Template], Field(max_length=50, default_factory=dict)]
+    audio: AudioName | None = None
+    on_failed: Target | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        return _without_fields(value, webhook_reach(allow_private=True))
+
+
+def _without_fields(url: str, reach: Reach) -> str:
+    # Whose network it leads to is the machine's question; fields in it would let a contact choose the server.
+    if "{" in url or "}" in url:
+        raise ValueError("must not hold fields: give them as parameters")
+    reach.read(url)
+    return url
 
 
 # The keys of a transfer that only our own leg to the agent gives a meaning to.
@@ -242,5 +267,6 @@ class Transfer(StepModel):
 
 
 Step = Annotated[
-    Play | Say | Wait | Hangup | Set | Goto | Branch | Gather | Record | Stream | Transfer, Field(discriminator="do")
+    Play | Say | Wait | Hangup | Set | Goto | Branch | Gather | Record | Stream | Webhook | Transfer,
+    Field(discriminator="do"),
 ]

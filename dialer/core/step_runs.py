@@ -1,6 +1,6 @@
 """The steps that take time, one class for each kind; what they share is in `dialer.core.stage`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from dialer.core.acts import Alarm, ScriptEvent, TimeUp
@@ -9,9 +9,10 @@ from dialer.core.events import DigitPressed, Heard, PlayEnded, RecordEnded
 from dialer.core.gathering import Await, Gathered, Gathering, Hush, Order, Outcome, Prompt
 from dialer.core.recording import Recorder, StopWhen
 from dialer.core.stage import Over, Run, Said, Stage, sound
-from dialer.core.step_kinds import Gather, Play, Record, Say, Stream, Transfer, Wait
+from dialer.core.step_kinds import Gather, Play, Record, Say, Stream, Transfer, Wait, Webhook
 from dialer.core.stream_run import StreamRun
 from dialer.core.transfer_run import TransferRun
+from dialer.core.webhook_run import WebhookRun
 
 
 class SoundRun:
@@ -157,22 +158,22 @@ class RecordRun:
         return Over(leg_over=event.leg_over)
 
 
-TimedStep: TypeAlias = Play | Say | Wait | Gather | Record | Stream | Transfer
+TimedStep: TypeAlias = Play | Say | Wait | Gather | Record | Stream | Webhook | Transfer
 """The steps that take time. All others are taken at once, by the script itself."""
 
 
 def run_of(step: TimedStep, stage: Stage) -> Run:
     """How the step goes on the call."""
-    match step:
-        case Play() | Say():
-            return SoundRun(step, stage)
-        case Wait():
-            return WaitRun(step, stage)
-        case Gather():
-            return GatherRun(step, stage)
-        case Record():
-            return RecordRun(step, stage)
-        case Stream():
-            return StreamRun(step, stage)
-        case Transfer():
-            return TransferRun(step, stage)
+    return _RUNS[type(step)](step, stage)
+
+
+_RUNS: dict[type[TimedStep], Callable[[Any, Stage], Run]] = {
+    Play: SoundRun,
+    Say: SoundRun,
+    Wait: WaitRun,
+    Gather: GatherRun,
+    Record: RecordRun,
+    Stream: StreamRun,
+    Webhook: WebhookRun,
+    Transfer: TransferRun,
+}

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dialer.core.acts import Act, Alarm, CallAgent, Finish, Note, ScriptEvent, TransferTold, WriteFields
-from dialer.core.agents import AgentRules
 from dialer.core.changes import ContactWritten, StepTaken, TransferMoved, json_text
 from dialer.core.disposition import Why
 from dialer.core.live import LiveAttempt, Told
 from dialer.core.model import LegId, WallMs
+from dialer.core.playbook import Machine
 from dialer.core.stage import CallIds
 from dialer.core.steps import Script
 
@@ -25,12 +25,12 @@ class Hands:
 class Talk:
     """One answered attempt and its script."""
 
-    def __init__(self, attempt: LiveAttempt, leg: LegId, agents: AgentRules) -> None:
+    def __init__(self, attempt: LiveAttempt, leg: LegId, machine: Machine) -> None:
         call, playbook = attempt.call, attempt.lane.campaign.playbook
         values = {**call.contact, "phone": call.phone}
         ids = CallIds(call.uuid, attempt.lane.campaign.uuid, attempt.number)
         self._script = Script(
-            leg, playbook.steps, values, attempt.sip_call_id, playbook.amd, ids, playbook.trunks, agents
+            leg, playbook.steps, values, attempt.sip_call_id, playbook.amd, ids, playbook.trunks, machine
         )
         self._attempt = attempt
         self._steps = 0

@@ -73,6 +73,11 @@ def stream_reach(*, allow_private: bool) -> Reach:
     return Reach("wss", "ws", "stream.allow_private", allow_private)
 
 
+def webhook_reach(*, allow_private: bool) -> Reach:
+    """How far webhooks may go, and the step `webhook`. `allow_private` is the setting."""
+    return Reach("https", "http", "webhooks.allow_private", allow_private)
+
+
 def is_public(text: str) -> bool:
     """Whether the address is one of the public internet. Raises ValueError for what is no address.
 

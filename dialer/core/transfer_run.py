@@ -71,7 +71,7 @@ class TransferRun:
         written = fill(step.to, stage.values)
         trunks = step.trunks or stage.trunks
         try:
-            agent = stage.agents.read(written, trunks, strictly=step.trunks is not None)
+            agent = stage.machine.agents.read(written, trunks, strictly=step.trunks is not None)
         except ValueError as fault:
             self.detail["agent"] = written
             self._unfit = f"{written!r} {fault}"

@@ -17,6 +17,7 @@ from dialer.core.hours import DAYS
 from tests.support import api_formats
 from tests.support.dialer_process import Client, Dialer
 from tests.support.lab_thread import LabThread
+from tests.support.program import SECRET
 
 AUDIO = "hello.wav"
 SPEECH = {"command": "cp {input} {output}"}  # playbooks of the schema may speak
@@ -28,7 +29,7 @@ def dialer(lab: LabThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """A server whose calls are all in the far future or to a lab that is quick."""
     folder = tmp_path_factory.mktemp("openapi")
     trunk = {**lab.trunk, "caller_id": "+34910000000"}  # the packs of calling hours ask for one
-    dialer = Dialer(folder, {"pbx": trunk}, webhooks={"allow_private": True}, speech=SPEECH)
+    dialer = Dialer(folder, {"pbx": trunk}, webhooks={"allow_private": True, "secret": SECRET}, speech=SPEECH)
     (dialer.media / AUDIO).write_bytes(b"RIFF")
     dialer.run("db", "migrate")
     try:

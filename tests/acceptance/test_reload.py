@@ -14,6 +14,7 @@ from tests.support.broker import Broker, Subscriber, needs_mosquitto
 from tests.support.dialer_process import Client, Dialer, eventually, free_port
 from tests.support.judge import most_at_once, most_in_any_second, shortest_gap
 from tests.support.lab_thread import LabThread
+from tests.support.program import SECRET
 
 JITTER = 0.008
 
@@ -185,6 +186,7 @@ def test_a_faulty_configuration_changes_nothing_and_is_told_fault_by_fault(
 def test_every_section_that_can_be_reloaded_acts(dialer: Dialer, fresh: Client, lab: LabThread, tmp_path: Path) -> None:
     book = fresh.playbook()
     says = {"name": "Says", "trunks": ["pbx"], "steps": [{"do": "say", "text": "Hello"}]}
+    asks = {"name": "Asks", "trunks": ["pbx"], "steps": [{"do": "webhook", "url": "https://shop.example/"}]}
 
     def rehearse(*phones: str, **keys: Any) -> httpx.Response:
         contacts = [{"phone": phone} for phone in phones]
@@ -201,6 +203,7 @@ def test_every_section_that_can_be_reloaded_acts(dialer: Dialer, fresh: Client, 
     assert rehearse("1234").status_code == 400
     assert rehearse("600400002").status_code == 400
     assert fresh.http.post("/playbook", json=says).status_code == 400
+    assert fresh.http.post("/playbook", json=asks).status_code == 400
     assert hook("http://127.0.0.1:9/") == 400
     assert refused() == [200] * 6
 
@@ -211,7 +214,7 @@ def test_every_section_that_can_be_reloaded_acts(dialer: Dialer, fresh: Client, 
             pacing={"stagger_seconds": 7, "max_concurrent_calls": 1, "min_recall_gap_seconds": 3600},
             phone={"internal_pattern": "^[0-9]{4}$", "default_region": "ES"},
             limits={"destinations": ["+34"], "max_calls_per_day": 2, "premium": False},
-            webhooks={"allow_private": True},
+            webhooks={"allow_private": True, "secret": SECRET},
             events={"stream_minutes": 5},
             speech={"command": "cp {input} {output}"},
             mqtt={"url": broker.url},
@@ -239,6 +242,7 @@ def test_every_section_that_can_be_reloaded_acts(dialer: Dialer, fresh: Client, 
         assert answer.status_code == 400
         assert "+34922" in answer.text
         assert fresh.http.post("/playbook", json=says).status_code == 201
+        assert fresh.http.post("/playbook", json=asks).status_code == 201
         assert hook("http://127.0.0.1:9/") == 201
         eventually(lambda: list((tmp_path / "backups").glob("*.db")), 20, "there is a backup")
         assert "dialer_backup_last_succeeded" in fresh.http.get("/metrics").text

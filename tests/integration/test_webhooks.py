@@ -11,8 +11,8 @@ import pytest
 
 from api.feed import Keeping
 from api.webhook_sender import WebhookSender
-from api.webhook_targets import check_url, webhook_reach
-from dialer.core.targets import ForbiddenTarget
+from api.webhook_targets import check_url
+from dialer.core.targets import ForbiddenTarget, webhook_reach
 from dialer.resolving import addresses
 from scheduler.webhooks import MOST_PER_ACCOUNT, Webhooks
 from tests.support.event_world import EventWorld, event_world, until

@@ -1,5 +1,6 @@
 """Whatever the callee and the line do, a playbook ends, ends once, and asks for nothing afterwards."""
 
+import json
 from typing import Any
 
 from hypothesis import given, settings
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from dialer.core.acts import Act, Alarm, Finish, Note, TimeUp
 from dialer.core.effects import (
+    AskProgram,
     Beep,
     PlayAudio,
     Speak,
@@ -21,6 +23,7 @@ from dialer.core.events import (
     DigitPressed,
     Heard,
     PlayEnded,
+    ProgramAnswered,
     RecordEnded,
     StreamEnd,
     StreamEnded,
@@ -30,6 +33,7 @@ from dialer.core.events import (
 from dialer.core.frames import SILENT_DB
 from dialer.core.model import LegId, WallMs
 from dialer.core.playbook import Machine, Playbook, check_against
+from dialer.core.playbook_reading import MOST_STEPS_ANSWERED
 from dialer.core.steps import MAX_STEPS, Script
 
 LEG = LegId(1)
@@ -65,8 +69,14 @@ STEPS = st.one_of(
     optional(branches=st.dictionaries(st.just("sold"), TARGETS, max_size=1), on_failed=TARGETS).map(
         lambda keys: {"do": "stream", "url": "wss://assistant.example/", **keys}
     ),
+    optional(audio=st.just("music.wav"), on_failed=TARGETS).map(
+        lambda keys: {"do": "webhook", "url": "https://shop.example/", **keys}
+    ),
     optional(beep=st.booleans(), silence_seconds=st.just(0.5)).map(lambda keys: {"do": "record", **keys}),
 )
+
+# What programs answer: steps that lead back into the playbook, or nonsense.
+ANSWERS = st.one_of(st.lists(STEPS, max_size=4), st.sampled_from([None, [{"do": "dance"}]]))
 
 
 @st.composite
@@ -89,6 +99,7 @@ class Line:
         self._recording: int | None = None
         self._playing: int | None = None
         self._streaming: int | None = None
+        self._asking: int | None = None
         self.at = WallMs(0)
         self.notes = 0
         self.take(script.begin(self.at))
@@ -112,6 +123,10 @@ class Line:
                 assert self._streaming is None
                 self._streaming = token
                 self._tokens.append(token)
+            case AskProgram(token=token):
+                assert self._asking is None, "two questions at once"
+                self._asking = token
+                self._tokens.append(token)
             case StreamKey() | StopStream():
                 assert self._streaming is not None
             case Alarm(token=token):
@@ -124,7 +139,7 @@ class Line:
                 assert self._recording is not None
             case Note(line=line):
                 self.notes += 1
-                assert 0 <= line["step"] < self._steps
+                assert 0 <= line["step"] < (MOST_STEPS_ANSWERED if "of_answer" in line else self._steps)
             case Finish():
                 assert self._script.over
 
@@ -133,13 +148,14 @@ class Line:
         """What may happen next; what was asked for comes last, and always comes at last."""
         asked = {"play": self._playing is not None, "record": self._recording is not None, "time": bool(self._alarms)}
         asked |= {"open": self._streaming is not None, "stream": self._streaming is not None}
+        asked |= {"answer": self._asking is not None}
         return ["press", "hear", *(what for what, is_asked in asked.items() if is_asked)]
 
-    def happen(self, what: str, digit: str) -> None:
+    def happen(self, what: str, digit: str, given: Any = None) -> None:
         self.at = WallMs(self.at + 1000)
-        self.take(self._script.feed(self._event(what, digit), self.at))
+        self.take(self._script.feed(self._event(what, digit, given), self.at))
 
-    def _event(self, what: str, digit: str) -> TalkEvent | TimeUp:  # noqa: PLR0911
+    def _event(self, what: str, digit: str, given: Any) -> TalkEvent | TimeUp:  # noqa: PLR0911
         if what == "press":
             return DigitPressed(LEG, self.at, digit)
         if what == "hear":
@@ -159,6 +175,10 @@ class Line:
             assert self._streaming is not None
             token, self._streaming = self._streaming, None
             return StreamEnded(LEG, token, StreamEnd.SERVER if digit < "8" else StreamEnd.LOST, outcome="sold")
+        if what == "answer":
+            assert self._asking is not None
+            token, self._asking = self._asking, None
+            return ProgramAnswered(LEG, token, 200, json.dumps({"steps": given}))
         token = min(self._alarms)
         self._alarms.discard(token)
         return TimeUp(token)
@@ -169,15 +189,17 @@ class Line:
 def test_a_playbook_ends_once_and_what_it_asks_for_is_always_answerable(
     playbook: Playbook, data: st.DataObject
 ) -> None:
-    assert check_against(playbook, Machine({"pbx": None}, None, speaks=True)) == []
-    script = Script(LEG, playbook.steps, {"first_name": "Ana"})
+    machine = Machine({"pbx": None}, None, speaks=True, asks=True)
+    assert check_against(playbook, machine) == []
+    script = Script(LEG, playbook.steps, {"first_name": "Ana"}, machine=machine)
     line = Line(script, len(playbook.steps))
     for turn in range(60 + 10 * MAX_STEPS):  # a gather takes three tries of two sounds and a wait each
         if script.over:
             break
         # The callee plays with the phone for a while, and then lets things take their course.
         chosen = data.draw(st.sampled_from(line.possible)) if turn < 60 else line.possible[-1]
-        line.happen(chosen, data.draw(DIGITS) if chosen in {"press", "stream"} else "")
+        given = data.draw(ANSWERS) if chosen == "answer" and turn < 60 else []
+        line.happen(chosen, data.draw(DIGITS) if chosen in {"press", "stream"} else "", given)
     assert script.over, "it does not end"
     assert line.notes <= MAX_STEPS + 1
     before = line.notes

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from dialer.core.acts import CallAgent
-from dialer.core.agents import Agent
+from dialer.core.agents import Agent, AgentRules
 from dialer.core.changes import AgentArmed, AgentEnded, AgentMoved, AttemptEnded, StepTaken, TransferMoved
+from dialer.core.destinations import DestinationRules
 from dialer.core.model import Disposition, Trunk
-from dialer.core.playbook import Playbook
+from dialer.core.playbook import Machine, Playbook
 from tests.support.dispatch_judge import Leg
 from tests.support.model_dispatch import Rig
 from tests.unit.test_dispatch import changes
@@ -300,3 +301,13 @@ def test_two_agents_at_once_for_one_call_are_a_defect() -> None:
     assert attempt is not None
     with pytest.raises(ValueError, match="has a leg to an agent already"):
         bench.dispatch._attempts.agents.call(attempt, CallAgent(Agent("1", "", ("main",)), None, 1), bench.clock.now())
+
+
+def test_after_a_new_configuration_calls_are_handed_over_by_its_rules() -> None:
+    bench = Rig([MAIN, AGENTS, SPARE], max_concurrent_calls=10)
+    machine = Machine({}, agents=AgentRules(destinations=DestinationRules(("+44",))))
+    bench.dispatch.reconfigure([MAIN, AGENTS, SPARE], bench.limits, bench.clock.now(), machine=machine)
+    another(bench, CALLEE)
+    bench.advance(0.2)
+    assert not changes(bench, AgentArmed)
+    assert '"outcome":"failed"' in lines(bench)[0]

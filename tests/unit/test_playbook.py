@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from api.playbook_reading import read_playbook
 from dialer.core.playbook import Fault, Machine, Playbook, check_against
+from dialer.core.playbook_reading import read_playbook
 
 WHOLE: dict[str, Any] = {
     "name": "Renewal",

@@ -6,18 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from api.playbook_reading import read_playbook
 from dialer.core.playbook import Machine, Playbook
+from dialer.core.playbook_reading import read_playbook
 from dialer.core.step_kinds import Step
 
 DOCS = Path(__file__).parents[2] / "docs"
 DOCUMENT = (DOCS / "playbooks.md").read_text("utf-8")
-EXAMPLES = re.findall(r"```json\n(.*?)```", DOCUMENT + (DOCS / "stream.md").read_text("utf-8"), re.DOTALL)
+AUDIO = frozenset({"music.wav"})
+EXAMPLES = re.findall(
+    r"```json\n(.*?)```",
+    DOCUMENT + "".join((DOCS / page).read_text("utf-8") for page in ("stream.md", "webhook-step.md")),
+    re.DOTALL,
+)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
 def test_an_example_is_a_playbook_without_fault(example: str) -> None:
-    assert isinstance(read_playbook(json.loads(example), Machine({"pbx": None}, frozenset(), speaks=True)), Playbook)
+    assert isinstance(
+        read_playbook(json.loads(example), Machine({"pbx": None}, AUDIO, speaks=True, asks=True)), Playbook
+    )
 
 
 def test_every_step_is_in_the_table() -> None:

@@ -11,7 +11,7 @@ import pytest
 from api.playbook_schema import playbook_schema
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = "".join((DOCS / page).read_text("utf-8") for page in ("playbooks.md", "stream.md"))
+PAGES = "".join((DOCS / page).read_text("utf-8") for page in ("playbooks.md", "stream.md", "webhook-step.md"))
 EXAMPLES = re.findall(r"```json\n(.*?)```", PAGES, re.DOTALL)
 BASE = {"name": "Renewal", "trunks": ["pbx"]}
 

@@ -10,7 +10,7 @@ import pytest
 from config import settings
 from config.settings import InvalidSettings, Settings, find_file, load
 from dialer.core.model import Disposition
-from dialer.machine import agent_rules, trunk_limits, trunk_profile
+from dialer.machine import agent_rules, machine_of, trunk_limits, trunk_profile
 from sip.trunk import TrunkProfile
 
 Read = Callable[[str], Settings]
@@ -294,6 +294,27 @@ def test_the_secret_of_streams_may_come_from_a_file_or_a_systemd_credential(
     assert faults(from_file + '\nsecret = "plain"') == ["stream.secret_file: give secret or secret_file, not both"]
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     assert read("").stream.secret.get_secret_value() == "from systemd"
+
+
+def test_the_secret_of_questions_may_come_from_a_file_or_a_systemd_credential_and_has_the_form_of_standard_webhooks(
+    read: Read, faults: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, filed, given = (f"whsec_{letter * 32}" for letter in "ABC")
+    (tmp_path / "secret").write_text(f"{filed}\n")
+    (tmp_path / "webhooks.secret").write_text(given)
+    from_file = f'[webhooks]\nsecret_file = "{tmp_path}/secret"'
+    assert not machine_of(read("")).asks
+    assert read(f'[webhooks]\nsecret = "{plain}"').webhooks.secret.get_secret_value() == plain
+    assert read(from_file).webhooks.secret.get_secret_value() == filed
+    assert machine_of(read(from_file)).asks
+    assert faults(f'{from_file}\nsecret = "{plain}"') == ["webhooks.secret_file: give secret or secret_file, not both"]
+    form = "webhooks.secret: must be whsec_ and the base64 of 24 to 64 random bytes"
+    for faulty in ("plain", plain[:-4], plain.removeprefix("whsec_"), f"whsec_{'A' * 88}", f"{plain[:-1]}%"):
+        assert faults(f'[webhooks]\nsecret = "{faulty}"') == [form]
+    (tmp_path / "secret").write_text("plain")
+    assert faults(from_file) == [form]
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert read("").webhooks.secret.get_secret_value() == given
 
 
 @pytest.mark.parametrize(

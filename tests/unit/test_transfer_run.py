@@ -12,7 +12,7 @@ from dialer.core.effects import Bridge, PlayAudio, Refer, RingBack, Speak, StopA
 from dialer.core.events import EndedBy, Referred
 from dialer.core.model import Disposition, LegId, WallMs
 from dialer.core.phone import PhoneRules
-from dialer.core.playbook import Playbook
+from dialer.core.playbook import Machine, Playbook
 from dialer.core.steps import Script
 from tests.unit.test_steps import LEG, Played
 
@@ -26,7 +26,7 @@ class Handed(Played):
 
     def __init__(self, *steps: dict[str, Any], **values: Any) -> None:
         playbook = Playbook.model_validate({"name": "any", "trunks": ["pbx", "carrier"], "steps": list(steps)})
-        self.script = Script(LEG, playbook.steps, values, trunks=playbook.trunks, agents=RULES)
+        self.script = Script(LEG, playbook.steps, values, trunks=playbook.trunks, machine=Machine({}, agents=RULES))
         self.at = WallMs(0)
         self.acts = []
         self._take(self.script.begin(self.at))
