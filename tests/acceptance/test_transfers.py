@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,17 @@ import pytest
 from dialer.core.model import Disposition
 from sip.lab import Behaviour, Entry
 from sip.lab.behaviours import Plan
-from tests.integration.test_sip_bridge import pitch
+from tests.integration.test_sip_bridge import pitch, tones
 from tests.integration.test_sip_media import loud_seconds, write_tone
 from tests.support.dialer_process import Client, Dialer, eventually
-from tests.support.judge import most_at_once
+from tests.support.judge import most_at_once, most_in_any_second
 from tests.support.lab_thread import LabThread
 
 STAYS, LEAVES_SOON = "+34600000051", "+34600000052"
 AGENT, AGENT_LEAVES, AGENT_RINGS, AGENT_BUSY = "+34910000061", "+34910000062", "+34910000063", "+34910000486"
-CPS, CHANNELS = 4, 3
+# A call to the agent who stays longest lasts for more INVITEs than there are channels, so that both limits are met.
+CPS, CHANNELS = 2, 3
+AGENT_STAYS = "+34910000065"
 
 
 def person(ending: str, **plan: Any) -> Behaviour:
@@ -32,6 +33,7 @@ PEOPLE = [
     person("52", talk_seconds=1.4),
     person("61", talk_seconds=None, tone_hz=1_000),
     person("62", talk_seconds=1.2, tone_hz=1_000),
+    person("65", talk_seconds=2.2),
     person("63", alert_seconds=None),
     person("486", alert=None, alert_seconds=0, status=486),
 ]
@@ -137,10 +139,8 @@ def test_callee_and_agent_hear_each_other_and_the_pair_ends_together(client: Cli
     assert {key: line[key] for key in transferred} == transferred
     # The agent hears the whisper, then the callee; the callee hears music, then the agent.
     to_agent, to_callee = heard(lab, agent["sip_call_id"]), heard(lab, attempt["sip_call_id"])
-    assert pitch(to_agent[: 2 * 8_000 // 4]) == pytest.approx(1_500, rel=0.05)
-    assert pitch(to_agent[-8_000:]) == pytest.approx(400, rel=0.05)
-    assert pitch(to_callee[: 2 * 8_000 // 4]) == pytest.approx(600, rel=0.05)
-    assert pitch(to_callee[-8_000:]) == pytest.approx(1_000, rel=0.05)
+    assert tones(to_agent) == [1_500, 400]
+    assert tones(to_callee) == [600, 1_000]
     assert story(lab, attempt["sip_call_id"])[-2:] == ["bye_received", "ended"]
 
 
@@ -176,7 +176,7 @@ def test_an_agent_who_cannot_be_had_is_followed_by_the_way_for_that(
     call = called(client, STAYS, step, {"do": "hangup"}, SORRY)
     first, second = call["transcript"]
     assert (first["outcome"], first["to"], second["do"]) == (outcome, "sorry", "play")
-    assert pitch(heard(lab, call["attempts"][0]["sip_call_id"])[-4_000:]) == pytest.approx(700, rel=0.05)
+    assert tones(heard(lab, call["attempts"][0]["sip_call_id"]))[-1] == 700
     assert legs(call)[0]["disposition"] == outcome
 
 
@@ -215,15 +215,14 @@ def test_refer_asks_the_callees_side_to_call_the_agent(
 
 
 def test_legs_to_agents_keep_the_pace_and_the_channels_of_their_trunk(client: Client, lab: LabThread) -> None:
-    before = len(lab.invites(AGENT_LEAVES.removeprefix("+")) + lab.invites(AGENT_LEAVES))
     numbers = [f"+3460000{n:03}51" for n in range(6)]
     campaign = client.post(
-        client.playbook(steps=[transfer(AGENT_LEAVES, ring_timeout_seconds=60)], max_call_seconds=60), numbers
+        client.playbook(steps=[transfer(AGENT_STAYS, ring_timeout_seconds=60)], max_call_seconds=60), numbers
     )
     client.finished(campaign, 60)
-    sent = lab.invites(AGENT_LEAVES)[before:]
+    sent = lab.invites(AGENT_STAYS)
     assert len(sent) == len(numbers)
-    assert all(later.monotonic_at - sooner.monotonic_at > 1 / CPS - 0.01 for sooner, later in pairwise(sent))
+    assert most_in_any_second([entry.monotonic_at for entry in sent]) <= CPS
     ours = {entry.call_id for entry in sent}
     assert most_at_once([entry for entry in lab.lab.log if entry.call_id in ours]) == CHANNELS
     outcomes = [call["result"]["transfers"][0]["outcome"] for call in client.calls(campaign).values()]

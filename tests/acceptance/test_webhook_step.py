@@ -13,7 +13,7 @@ import pytest
 
 from dialer.core.model import Disposition
 from sip.lab import Behaviour, Plan
-from tests.integration.test_sip_bridge import pitch
+from tests.integration.test_sip_bridge import tones
 from tests.integration.test_sip_media import loud_seconds, write_tone
 from tests.support.dialer_process import Client, Dialer, eventually
 from tests.support.lab_thread import LabThread
@@ -124,8 +124,8 @@ def test_while_a_program_is_silent_the_callee_hears_music_and_then_the_fallback(
     assert (asked["fault"], asked["to"], played["do"]) == ("no answer within 1 s", "sorry", "play")
     assert 1000 <= asked["answered_ms"] < 5000
     pcm = heard(lab, call)
-    assert loud_seconds(pcm) == pytest.approx(1.4, abs=0.3)
-    assert pitch(pcm[:8_000]) == pytest.approx(MUSIC_HZ, abs=20)
+    assert tones(pcm) == [MUSIC_HZ, SORRY_HZ]
+    assert loud_seconds(pcm) > 0.9, "music over and over"
 
 
 def test_a_new_secret_signs_after_a_reload(client: Client, dialer: Dialer, program: str) -> None:

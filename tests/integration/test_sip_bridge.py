@@ -2,7 +2,9 @@
 
 import os
 import signal
+from array import array
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from dialer.core.events import Answered, DigitPressed, LegLost, LegRefused, Play
 from dialer.core.model import Disposition, LegId
 from sip.lab import Behaviour, Lab
 from sip.lab.behaviours import Plan
+from sip.levels import measure
 from sip.pool import WorkerPool
 from sip.wire import respond
 from sip.wire_requests import ack_for_answer, called_dialog, dialog_request
@@ -18,6 +21,7 @@ from tests.integration.test_sip_media import crossings, loud_seconds, write_tone
 from tests.integration.test_sip_workers import _pid_of, _until_up
 from tests.support.caller import RtpEnd
 from tests.support.far_end import FarEnd
+from tests.support.greetings import frames
 from tests.support.labs import FAST, async_test
 from tests.support.pools import Events, order, pool_to, trunk_to
 
@@ -41,6 +45,13 @@ PEOPLE = [
 def pitch(pcm: bytes) -> float:
     """The frequency of the tone in it, in Hz."""
     return crossings(pcm) / loud_seconds(pcm)
+
+
+def tones(pcm: bytes) -> list[int]:
+    """The pure tones in it, in the order in which they were heard, in steps of 50 Hz. Shorter than 100 ms is none."""
+    heard = (round(measure(frame)[1] / 50) * 50 for frame in frames(array("h", pcm)))
+    lasting = [hertz for hertz, run in groupby(heard) if hertz and len(list(run)) >= 5]
+    return [hertz for hertz, _ in groupby(lasting)]
 
 
 async def joined(pool: WorkerPool, events: Events, trunk: str = "far") -> tuple[str, str]:
