@@ -199,15 +199,14 @@ class Engine:
     def cancel_call(self, call: CallId) -> None:
         """Cancel a scheduled call or hang a live one up. Raises KeyError for an unknown one."""
         # The record must hold what the core decided already: a call that has just ended is not finished twice.
-        self._flush(self._now(), force=True)
-        self._refuse_on_fault()
+        self._settle()
         record = self._store.call(call)
-        self._order(lambda now: self._dispatch.cancel_call(record, now))
+        self._carry_order(lambda now: self._dispatch.cancel_call(record, now))
 
     def release(self, first: CallId, last: CallId, most: int) -> list[CallId]:
         """Let those of the calls `first` to `last` that are under review go on, `most` of them at most; which, by id."""
         held = self._under_review(first, last, most)
-        self._order(lambda _: self._dispatch.release(held))
+        self._carry_order(lambda _: self._dispatch.release(held))
         return [one.id for one in held]
 
     def cancel_under_review(self, first: CallId, last: CallId, most: int) -> list[CallId]:
@@ -218,13 +217,12 @@ class Engine:
             for record in records:
                 self._dispatch.cancel_call(record, now)
 
-        self._order(cancel)
+        self._carry_order(cancel)
         return [record.id for record in records]
 
     def _under_review(self, first: CallId, last: CallId, most: int) -> list[HeldCall]:
         # As the core has decided: what still waits for the disk is no longer under review there.
-        self._flush(self._now(), force=True)
-        self._refuse_on_fault()
+        self._settle()
         return self._store.under_review(first, last, most)
 
     def explain(self, call: CallId, next_at: WallMs | None, snoozed: str | None) -> Hold:
@@ -286,19 +284,29 @@ class Engine:
         )
 
     def _order(self, act: Callable[[Now], None]) -> None:
-        # What is refused must not happen later, when the disk works again.
+        self._settle()
+        self._carry_order(act)
+
+    def _settle(self) -> None:
+        """What the core has decided is on disk, and the disk takes more. Raises `StoreUnavailable`.
+
+        An order that is refused must not happen later, when the disk works again: so it is tried first. One that the very
+        next commit refuses is the exception.
+        """
         self._or_fail(lambda: self._flush(self._now(), force=True))
-        self._refuse_on_fault()
-        self._or_fail(lambda: self._carry_order(act))
         self._refuse_on_fault()
 
     def _carry_order(self, act: Callable[[Now], None]) -> None:
-        now = self._now()
-        act(now)
-        # On disk before the turn reads records and picks: a call that was just cancelled is not dialed.
-        self._gather(now)
-        self._flush(now, force=True)
-        self._turn()
+        def carry() -> None:
+            now = self._now()
+            act(now)
+            # On disk before the turn reads records and picks: a call that was just cancelled is not dialed.
+            self._gather(now)
+            self._flush(now, force=True)
+            self._turn()
+
+        self._or_fail(carry)
+        self._refuse_on_fault()
 
     def _refuse_on_fault(self) -> None:
         if self._store_fault is not None:
@@ -450,14 +458,14 @@ class Engine:
                     self._sound_check.forget(change.campaign)
 
     def _flush(self, now: Now, *, force: bool = False) -> None:
-        """Commit what is pending, if an attempt waits for it or it has waited long enough."""
+        """Commit what is pending, if an attempt waits for it or it has waited long enough. `force`: now, be it nothing."""
         refused = self._store_fault is not None
         if refused and now.mono < self._store_retry_at and not force:
             return
-        unproved = now.mono - self._store_proved_at >= STORE_PROOF_SECONDS
+        unproved = force or now.mono - self._store_proved_at >= STORE_PROOF_SECONDS
         if not self._pending and not refused and not unproved:
             return
-        urgent = force or refused or unproved or self._dispatch.unstored
+        urgent = refused or unproved or self._dispatch.unstored
         if not urgent and self._pending_since is not None and now.mono - self._pending_since < GATHER_SECONDS:
             return
         began = self._loop.time()

@@ -33,6 +33,11 @@ from dialer.core.talk import Hands, Talk
 
 # Timers of ended attempts (a long max_call_seconds) stay in the heap until there are so many more than of live ones.
 TIMERS_KEPT = 1000
+# A ring timeout that is carried out later than this was missed by a loop that stood still, and the answer may lie unread. So
+# long it is waited for.
+LATE_SECONDS = 0.1
+UNREAD_SECONDS = 0.02
+_RINGS = {State.DIALING, State.RINGING}
 # What an attempt that has no leg came to when we end it; anything else interrupts it.
 _WITHOUT_LEG = {Why.CANCELLED: Disposition.CANCELLED, Why.CLOSED: Disposition.TRUNK_FAILURE}
 
@@ -158,8 +163,11 @@ class Attempts:
             self._settle(self._doubts[attempt.id], now)
             if attempt.id in self._doubts:
                 self._set(Mono(now.mono + LOOK_AGAIN_SECONDS), Timer.DOUBT, attempt, key)
-        elif timer is Timer.RING and attempt.state in {State.DIALING, State.RINGING} and key == attempt.leg:
-            self.end(attempt, Event.RING_TIMEOUT, Why.RING_TIMEOUT, now)
+        elif timer in {Timer.RING, Timer.RANG_OUT} and attempt.state in _RINGS and key == attempt.leg:
+            if timer is Timer.RING and now.mono - at > LATE_SECONDS:
+                self._set(Mono(now.mono + UNREAD_SECONDS), Timer.RANG_OUT, attempt, key)
+            else:
+                self.end(attempt, Event.RING_TIMEOUT, Why.RING_TIMEOUT, now)
         elif timer is Timer.TALK and attempt.state is State.ANSWERED:
             self.end(attempt, Event.TALK_TIMEOUT, Why.MAX_CALL, now)
         elif timer is Timer.WAIT and attempt.state is State.ANSWERED:
@@ -194,6 +202,10 @@ class Attempts:
                     self._set(Mono(now.mono + playbook.max_call_seconds), Timer.TALK, attempt, event.leg)
                     talk = self._talks[event.leg] = Talk(attempt, event.leg, self.machine)
                     self._end_talk(attempt, talk.begin(event.at, self._hands(attempt, now)), now)
+                elif attempt.asked_at is not None and event.at < attempt.asked_at and not attempt.answered:
+                    # Somebody has answered before we gave up, and is called no more.
+                    attempt.answered = True
+                    self._told.changes.append(AttemptAnswered(*ids, event.at, event.dialog))
             case LegEnded():
                 self._ended(attempt, event, now)
             case LegRefused():
@@ -215,7 +227,7 @@ class Attempts:
                 self._channels.give_up(attempt)
             self._close(attempt, Verdict(_WITHOUT_LEG.get(why, Disposition.INTERRUPTED), why.value), None, now)
             return
-        attempt.asked = why
+        attempt.asked, attempt.asked_at = why, now.wall
         if attempt.leg is not None:
             self._told.effects.append(HangUp(attempt.leg))
         self.agents.let_go(attempt, now)

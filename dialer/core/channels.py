@@ -12,7 +12,7 @@ from itertools import count
 from dialer.core.attempt import Event, State, advance
 from dialer.core.disposition import Evidence, Verdict, Why
 from dialer.core.events import EndedBy, InviteSent, LegEnded
-from dialer.core.model import Disposition, LegId, Mono, Now
+from dialer.core.model import Disposition, LegId, Mono, Now, WallMs
 from dialer.core.pacing import Pacing, Sent
 from dialer.core.throttle import OVERLOADED
 
@@ -21,7 +21,8 @@ from dialer.core.throttle import OVERLOADED
 class Outgoing:
     """Mutable. `state` follows the table of `dialer.core.attempt`. `stored`: its latest INVITE is on disk and may leave.
 
-    `departure` is that INVITE's place in the order in which the trunk's INVITEs left. `asked` None: we have not ended it.
+    `departure` is that INVITE's place in the order in which the trunk's INVITEs left. `asked` None: we have not ended it;
+    else why, and when by the wall clock.
     """
 
     trunk: str
@@ -36,6 +37,7 @@ class Outgoing:
     rang: bool = False
     answered: bool = False
     asked: Why | None = None
+    asked_at: WallMs | None = None
 
     def advance(self, event: Event) -> bool:
         """Move on; False when the event is late."""

@@ -25,6 +25,7 @@ class Timer(StrEnum):
     FIRE = "fire"
     RETRY = "retry"
     RING = "ring"
+    RANG_OUT = "rang_out"
     TALK = "talk"
     WAIT = "wait"
     UNHEARD = "unheard"

@@ -71,8 +71,11 @@ durations = st.sampled_from([0.0, 0.001, 0.009, 0.01, 0.011, 0.2, 0.4999, 0.5, 1
 class DispatchAgainstTheJudge(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.rig = Rig(TRUNKS, max_concurrent_calls=4, min_recall_gap_ms=150)
+        self.rig = self.make_rig()
         self.rig.store.forbid(FORBIDDEN)
+
+    def make_rig(self) -> Rig:
+        return Rig(TRUNKS, max_concurrent_calls=4, min_recall_gap_ms=150)
 
     def pick_call(self, index: int) -> CallId:
         calls = sorted(self.rig.store.calls)
@@ -148,9 +151,7 @@ class DispatchAgainstTheJudge(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.003, 0.02, 0.3, 2.0]))
     def the_loop_is_late(self, seconds: float) -> None:
-        """Nobody took a turn in all this time."""
-        self.rig.clock.advance(seconds)
-        self.rig.turn()
+        self.rig.be_late(seconds)
 
     @rule(ms=st.sampled_from([-3_600_000, -700, -6, 6, 700, 3_600_000]))
     def somebody_sets_the_wall_clock(self, ms: int) -> None:

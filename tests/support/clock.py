@@ -19,11 +19,14 @@ class FakeClock:
         self.mono = mono
         self.cost = cost
         self._wall_at_zero = wall - mono * 1000
+        self._slept_ms = 0.0
 
     def now(self) -> Now:
         self.mono += self.cost
         # Rounded to the microsecond first: 0.1 + 0.2 must not make a millisecond that is not over yet.
-        return Now(WallMs(math.floor(round(self._wall_at_zero + self.mono * 1000, 3))), Mono(self.mono))
+        return Now(
+            WallMs(math.floor(round(self._wall_at_zero + self._slept_ms + self.mono * 1000, 3))), Mono(self.mono)
+        )
 
     def offset_ms(self) -> float:
         return self._wall_at_zero
@@ -31,7 +34,7 @@ class FakeClock:
     @property
     def wall(self) -> WallMs:
         """The wall clock, at no cost."""
-        return WallMs(math.floor(round(self._wall_at_zero + self.mono * 1000, 3)))
+        return WallMs(math.floor(round(self._wall_at_zero + self._slept_ms + self.mono * 1000, 3)))
 
     def advance(self, seconds: float) -> None:
         self.mono += seconds
@@ -43,6 +46,10 @@ class FakeClock:
     def step_wall(self, ms: int) -> None:
         """Somebody sets the wall clock."""
         self._wall_at_zero += ms
+
+    def suspend(self, seconds: float) -> None:
+        """The machine sleeps: the monotonic clock stands still meanwhile."""
+        self._slept_ms += seconds * 1000
 
 
 class _Selector(selectors.SelectSelector):

@@ -1,7 +1,9 @@
 """A campaign whose server is killed while it runs, and the judgement over what the called side saw of the whole story."""
 
 import itertools
+import os
 import shutil
+import signal
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -103,6 +105,13 @@ class Story:
     def kill(self) -> None:
         self.dialer.kill()
         self._noted()
+
+    def suspend(self, seconds: float, *, workers: bool) -> None:
+        """SIGSTOP for so long: to the server alone, or to all its processes."""
+        send = os.killpg if workers else os.kill
+        send(self.dialer.pid, signal.SIGSTOP)
+        time.sleep(seconds)
+        send(self.dialer.pid, signal.SIGCONT)
 
     def _noted(self) -> None:
         if not self.dialer.is_down:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from dialer.core.attempts import UNREAD_SECONDS
 from dialer.core.breaker import TrunkState
 from dialer.core.changes import (
     AttemptAnswered,
@@ -76,6 +77,7 @@ class Leg:
     rang: bool = False
     answered: bool = False
     hung_up: bool = False
+    hung_up_at: WallMs | None = None
     playing: int | None = None
     # Of a leg to an agent: the callee's leg, the leg's record, and until when it may ring.
     beside: LegId | None = None
@@ -135,6 +137,8 @@ class Judge:
     stepped_at: float = float("-inf")
     stepped_back_at: float = float("-inf")
     booted_at: float = float("-inf")
+    # When the loop had not looked for some time.
+    late_at: float = float("-inf")
     unsure_at: float = float("-inf")
     down_at: dict[str, float] = field(default_factory=dict)
     reconfigured_at: float = float("-inf")
@@ -311,6 +315,13 @@ class Judge:
             cancelled = change.call in self.cancelled_calls
             assert cancelled or not self._recall_due(*ended), "a recall was lost"
 
+    def clock_stepped(self, step_ms: int) -> None:
+        """What counts elapsed time was moved with a clock that was set."""
+        self.due = {call: WallMs(at + step_ms) for call, at in self.due.items()}
+        for line in self.lines.values():
+            line.due_at = WallMs(line.due_at + step_ms)
+            line.fires = [WallMs(at + step_ms) for at in line.fires]
+
     # What happens on the wire
 
     def _leg_of(self, call: CallId) -> Leg | None:
@@ -405,7 +416,7 @@ class Judge:
                 if not leg.hung_up:
                     leg.since = self.clock.mono
                 leg.answered = True
-                line.answered = line.answered or not leg.hung_up
+                line.answered = line.answered or leg.hung_up_at is None or event.at < leg.hung_up_at
             case LegLost():
                 line.lost = True
         if isinstance(event, LegEnded | LegRefused | LegLost):
@@ -452,7 +463,7 @@ class Judge:
     def hung_up(self, id_: LegId, *, ordered: bool) -> None:
         leg = self.legs[id_]
         assert not leg.hung_up, "hung up twice"
-        leg.hung_up = True
+        leg.hung_up, leg.hung_up_at = True, self.clock.wall
         if leg.beside is not None:
             self.agents.hung_up(leg, ordered=ordered)
             return
@@ -467,7 +478,9 @@ class Judge:
         """Legs that ring or talk for longer than the playbook allows."""
         assert all(self.clock.mono <= until + 0.001 for _, until in self.unheard.values()), "held for too long"
         callees = [leg for leg in self.legs.values() if leg.beside is None and not leg.hung_up]
-        late = [leg for leg in callees if self.clock.mono > self._limit(leg) + 0.001]
+        # Where the loop stood still, an answer may lie unread.
+        waits_until = self.late_at + UNREAD_SECONDS
+        late = [leg for leg in callees if self.clock.mono > max(self._limit(leg), waits_until) + 0.001]
         return late + self.agents.left_alone()
 
     def crashed(self) -> None:
@@ -477,19 +490,22 @@ class Judge:
         self.agents.crashed()
         self._decided.clear()
         self.unheard = {call: held for call in self.lines if (held := self._unheard(call)) is not None}
-        for call, line in self.lines.items():
+        for line in self.lines.values():
             line.lost, line.verdict = True, None
-            opened = self.store.calls[call].open
-            withdrawn = opened is not None and opened.record.withdrawn
-            if not withdrawn and self.store.campaigns[self.campaign_of(call).id].status is not CampaignStatus.CANCELLED:
-                # The disk refused the order that hung a live call up, and who gave it was told so.
-                self.cancelled_calls.discard(call)
+        # An order that did not get onto the disk was not given; who gave it was told so, or never got an answer.
+        self.cancelled_calls = {call for call in self.cancelled_calls if self._cancelled_on_disk(call)}
         for campaign, (departed, planned) in list(self.first_departure.items()):
             if self.stepped_at >= departed:
                 del self.first_departure[campaign]
             else:
                 self.first_departure[campaign] = min(departed, planned), planned
         self.booted_at = self.clock.mono
+
+    def _cancelled_on_disk(self, call: CallId) -> bool:
+        row = self.store.calls[call]
+        withdrawn = row.open is not None and row.open.record.withdrawn
+        status = self.store.campaigns[self.campaign_of(call).id].status
+        return withdrawn or row.finished is not None or status is CampaignStatus.CANCELLED
 
     def _unheard(self, call: CallId) -> tuple[str, float] | None:
         attempt = self.store.calls[call].open

@@ -169,6 +169,12 @@ class Rig:
         self.advance(max(0.0, at - self.clock.mono + off))
         return True
 
+    def be_late(self, seconds: float) -> None:
+        """Nobody takes a turn in all this time."""
+        self.clock.advance(seconds)
+        self.judge.late_at = self.clock.mono
+        self.turn()
+
     def step_wall(self, ms: int) -> None:
         self.clock.step_wall(ms)
         self.judge.stepped_at = self.clock.mono
@@ -198,6 +204,8 @@ class Rig:
                 self.news(Rang(id_, at, 180, dialog="dialog"))
             case ["answered"]:
                 self.news(Answered(id_, at, "dialog"))
+            case ["answered", "unread"] if leg.hung_up_at is not None:
+                self.news(Answered(id_, WallMs(leg.hung_up_at - 1), "dialog"))
             case ["played"]:
                 token, leg.playing = leg.playing, None
                 assert token is not None
@@ -224,7 +232,7 @@ class Rig:
             return ["bye", "lost", "silence 200", *(["played"] if leg.playing is not None else [])]
         after = ["rang", "answered", "lost", "final 486", "final 404", "final 480", "final 503", "final 603"]
         if leg.hung_up:
-            after += ["final 487", "final 487"]
+            after += ["final 487", "final 487", "answered unread"]
         if leg.rang:
             return [*after, "bye", "silence 180"]
         return [*after, "silence 0", "silence 100", "unheard"]
@@ -255,10 +263,17 @@ class Rig:
             self.dispatch.release(self.store.under_review(CallId(0), CallId(1 << 40), most))
             self.turn()
 
+    def drain(self) -> None:
+        """The server is stopping."""
+        self.dispatch.drain(self.clock.now())
+        self._ordered = True
+        self._carry_out()
+        self._ordered = False
+        self._gather()
+
     def drain_and_restart(self) -> None:
-        now = self.clock.now()
-        self.dispatch.drain(now)
-        self.dispatch.hang_up_all(now)
+        self.drain()
+        self.dispatch.hang_up_all(self.clock.now())
         self._ordered = True
         self._carry_out()
         self._ordered = False

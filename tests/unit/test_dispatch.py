@@ -13,6 +13,7 @@ from dialer.core.changes import (
     CallSnoozed,
     CampaignMoved,
     Change,
+    RecallScheduled,
 )
 from dialer.core.dispatch import ARM_AHEAD_SECONDS, SNOOZE_MS
 from dialer.core.events import Answered, EndedBy, LegEnded, LegLost, Rang
@@ -143,6 +144,52 @@ def test_a_trunks_refusal_goes_to_the_next_trunk_inside_the_same_attempt() -> No
     bench.happen(ring(bench), "final 486")
     bench.advance(0.1)
     assert [(c.number, c.disposition) for c in changes(bench, AttemptEnded)] == [(1, Disposition.BUSY)]
+
+
+def test_an_answer_that_lies_unread_when_the_ring_timeout_is_found_to_be_over_is_taken() -> None:
+    bench = rig()
+    talk = Playbook.model_validate(
+        {"name": "any", "trunks": ["main"], "ring_timeout_seconds": 10, "steps": [{"do": "wait", "seconds": 5}]}
+    )
+    submit(bench, "+1", playbook=talk)
+    leg = ring(bench)
+    # The loop stood still; the turn after that finds the time over before anything was read.
+    bench.be_late(12)
+    bench.happen(leg, "answered")
+    bench.advance(1)
+    assert not leg.hung_up
+    bench.happen(leg, "bye")
+    bench.advance(0.02)
+    assert [change.disposition for change in changes(bench, CallFinished)] == [Disposition.ANSWERED]
+
+
+def test_a_ring_timeout_that_was_missed_ends_a_call_that_nobody_has_answered() -> None:
+    bench = rig()
+    submit(bench, "+1")
+    leg = ring(bench)
+    bench.be_late(12)
+    bench.be_late(12)
+    assert leg.hung_up
+
+
+@pytest.mark.parametrize("order", ["ring timeout", "cancel", "drain"])
+def test_who_has_answered_before_we_gave_up_is_called_no_more_though_the_answer_is_read_later(order: str) -> None:
+    bench = rig()
+    submit(bench, "+1", recall_ms=(100,))
+    leg = ring(bench)
+    if order == "ring timeout":
+        bench.advance(10.01)
+    elif order == "cancel":
+        bench.cancel_call(CallId(1))
+    else:
+        bench.advance(0.01)
+        bench.drain()
+    bench.happen(leg, "answered unread")
+    bench.happen(leg, "bye")
+    bench.advance(1)
+    assert [change.disposition for change in changes(bench, CallFinished)] == [Disposition.ANSWERED]
+    assert changes(bench, RecallScheduled) == []
+    assert len(bench.judge.invites) == 1
 
 
 def test_technical_retries_that_are_spent_wait_on_the_ladder_as_for_unreachable() -> None:

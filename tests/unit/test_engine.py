@@ -230,15 +230,31 @@ async def test_pause_resume_and_cancel_are_on_disk_when_they_return(bench: Bench
     assert bench.store.counts(campaign).finished == 20
 
 
-@engine_story
-async def test_an_order_that_the_disk_refuses_says_so(bench: Bench) -> None:
-    campaign = bench.submit(3, stagger_ms=5_000)
-    await bench.until(lambda: len(bench.dialed) == 1)
-    bench.store.refuse = "disk full"
-    with pytest.raises(StoreUnavailable, match="disk full"):
-        bench.engine.pause(campaign)
-    with pytest.raises(StoreUnavailable, match="disk full"):
-        bench.engine.cancel_call(CallId(3))
+def refused_orders(bench: Bench, campaign: CampaignId) -> dict[str, Callable[[], object]]:
+    return {
+        "pause": lambda: bench.engine.pause(campaign),
+        "cancel": lambda: bench.engine.cancel(campaign),
+        "cancel_call": lambda: bench.engine.cancel_call(CallId(2)),
+    }
+
+
+@pytest.mark.parametrize("order", ["pause", "cancel", "cancel_call"])
+def test_an_order_that_the_disk_refuses_says_so_and_does_not_happen_later(order: str) -> None:
+    @engine_story
+    async def story(bench: Bench) -> None:
+        campaign = bench.submit(2, stagger_ms=5_000)
+        await bench.until(lambda: len(bench.dialed) == 1)
+        bench.store.refuse = "disk full"
+        # Nobody has written since: the order is the first to meet the fault.
+        assert bench.engine.state.store_fault is None
+        with pytest.raises(StoreUnavailable, match="disk full"):
+            refused_orders(bench, campaign)[order]()
+        bench.store.refuse = None
+        await bench.until(lambda: len(bench.dialed) == 2)
+        await asyncio.sleep(5)
+        assert bench.status(campaign) is CampaignStatus.COMPLETED
+
+    story()
 
 
 @engine_story
@@ -415,6 +431,20 @@ async def test_a_launch_to_come_follows_the_wall_clock_that_was_set(bench: Bench
     began = bench.clock.mono
     await bench.until(lambda: len(bench.dialed) == 1)
     assert bench.clock.mono - began == pytest.approx(10, abs=0.1)
+
+
+@engine_story
+async def test_what_falls_due_while_the_machine_sleeps_is_dialed_afterwards_at_the_usual_pace(bench: Bench) -> None:
+    bench.submit(6, ends=BUSY * 6, stagger_ms=1000, recall_ms=(10_000,))
+    await bench.until(lambda: len(bench.dialed) == 2)
+    bench.clock.suspend(3600)
+    began = bench.clock.mono
+    await bench.until(lambda: len(bench.dialed) == 12)
+    left = list(zip(bench.dialed, bench.calls.mono, strict=True))
+    recalls = [mono for call, mono in left[2:] if call in {1, 2}]
+    firsts = [mono for index, (call, mono) in enumerate(left) if call not in bench.dialed[:index]]
+    assert max(recalls) - began < LOOK_SECONDS + 0.1
+    assert [later - sooner for sooner, later in pairwise(firsts)] == pytest.approx([1] * 5, abs=0.01)
 
 
 @engine_story
