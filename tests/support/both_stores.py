@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dialer.core.changes import Change
-from dialer.core.model import CallId, CallRecord, Campaign, CampaignId, OpenAttempt, WallMs
+from dialer.core.model import CallId, CallRecord, Campaign, CampaignId, OpenAgentLeg, OpenAttempt, WallMs
 from dialer.ports import StoredCampaign, StoreUnavailable
 from tests.support.fake_store import ENDED, FakeStore
 from tests.support.sqlite_world import SqliteWorld
@@ -85,6 +85,11 @@ class BothStores(FakeStore):
         assert one == other
         return other
 
+    def open_agent_legs(self) -> list[OpenAgentLeg]:
+        one, other = super().open_agent_legs(), self._world.store.open_agent_legs()
+        assert one == other
+        return other
+
     def due_timers(self, until: WallMs) -> Iterator[tuple[WallMs, CallId]]:
         # Of those that are due at the same time, any may come first.
         for due_at, call in self._world.store.due_timers(until):
@@ -119,6 +124,7 @@ class BothStores(FakeStore):
         """Both hold the same of everything."""
         self.active_campaigns()
         self.open_attempts()
+        self.open_agent_legs()
         self.next_timer()
         for campaign in self.campaigns:
             assert self.counts(campaign) == self._world.counts(campaign)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import dialer.engine
+from dialer.core.agents import NO_AGENT_RULES
 from dialer.core.dispatch import ARM_AHEAD_SECONDS, Dispatch, Limits
 from dialer.core.effects import Dial
 from dialer.core.events import LegEvent
@@ -58,13 +59,22 @@ class _Calls:
         self.receive = receive
 
     def dial(self, leg: LegId, order: DialOrder) -> None:
-        self._rig.judge.dial(Dial(leg, order.trunk, order.number, order.caller_id, order.sip_call_id))
+        self._rig.judge.dial(
+            Dial(leg, order.trunk, order.number, order.caller_id, order.sip_call_id, order.uri, order.beside)
+        )
 
     def hang_up(self, leg: LegId) -> None:
         self._rig.judge.hung_up(leg, ordered=self._rig.ordered)
 
     def play(self, leg: LegId, token: int, audio: str) -> None:
         self._rig.judge.legs[leg].playing = token
+
+    def stop_playing(self, leg: LegId) -> None:
+        assert self._rig.judge.legs[leg].playing is not None
+        self._rig.judge.legs[leg].playing = None
+
+    def bridge(self, leg: LegId, other: LegId) -> None:
+        self._rig.judge.agents.bridge(leg, other)
 
     def ask(self, trunk: str, ended: Callable[[str | None], None]) -> None:
         def answer() -> None:
@@ -76,6 +86,18 @@ class _Calls:
 
     def free_places(self) -> int:
         return 1000
+
+
+class _Sounds:
+    """A `SoundLibrary` that has everything at hand."""
+
+    beep = ringback = "tone.wav"
+
+    def prepare(self, _: object) -> None:
+        return None
+
+    def fetch(self, _: object, ready: Callable[[str | None, str], None]) -> None:
+        ready("sound.wav", "")
 
 
 class _Engine(Engine):
@@ -186,7 +208,7 @@ class EngineRig(Rig):
         self.trunks, self.limits = trunks, Limits(max_concurrent_calls, min_recall_gap_ms, **quotas)  # type: ignore[arg-type]
         self.judge.reconfigured(trunks, max_concurrent_calls, min_recall_gap_ms)
         with self._alive():
-            self._engine.reconfigure(trunks, self.limits, renewed)
+            self._engine.reconfigure(trunks, self.limits, NO_AGENT_RULES, renewed)
 
     def release(self, most: int) -> None:
         with self._alive():
@@ -283,7 +305,12 @@ class EngineRig(Rig):
 
         async def begin() -> _Engine:
             return _Engine(
-                clock=self.clock, store=self.store, control=self._calls, trunks=self.trunks, limits=self.limits
+                clock=self.clock,
+                store=self.store,
+                control=self._calls,  # type: ignore[arg-type]  as much of it as the stories use
+                trunks=self.trunks,
+                limits=self.limits,
+                library=_Sounds(),
             )
 
         self._engine = self.loop.run_until_complete(begin())
