@@ -16,6 +16,7 @@ _PEAK: Final = 30_000
 _SYLLABLE_SECONDS: Final = 0.25
 _PITCH_HZ: Final = 130.0
 _OVERTONES: Final = 20
+_STEPS: Final = 512
 # The first two formants of five vowels, in Hz.
 _VOWELS: Final = ((730, 1_090), (530, 1_840), (270, 2_290), (570, 840), (440, 1_020))
 _FORMANT_WIDTH_HZ: Final = 300
@@ -39,19 +40,27 @@ def speak(syllables: int) -> bytes:
 def _syllable(formants: Sequence[int], number: int) -> bytes:
     count = round(_SYLLABLE_SECONDS * RATE_HZ)
     pitch = _PITCH_HZ * (1 - 0.02 * (number % 5))
+    period = _period(formants, pitch)
+    made, turns = array("h"), 0.0
+    for n in range(count):
+        # The lips are closed for the last fifth.
+        loud = max(0.0, math.sin(math.pi * n / (0.8 * count)))
+        turns += pitch * (1 - _FALL * n / count) / RATE_HZ
+        made.append(round(loud * period[int(turns * _STEPS) % _STEPS]))
+    return made.tobytes()
+
+
+def _period(formants: Sequence[int], pitch: float) -> list[float]:
+    """One turn of the buzz, in `_STEPS`. All overtones summed for each sample would keep it busy for a third of a second."""
     strengths = [
         sum(1 / (1 + ((k * pitch - formant) / _FORMANT_WIDTH_HZ) ** 2) for formant in formants) + _BUZZ / k
         for k in range(1, _OVERTONES + 1)
     ]
     scale = _PEAK / sum(strengths)
-    made, angle = array("h"), 0.0
-    for n in range(count):
-        # The lips are closed for the last fifth.
-        loud = max(0.0, math.sin(math.pi * n / (0.8 * count)))
-        angle += 2 * math.pi * pitch * (1 - _FALL * n / count) / RATE_HZ
-        value = sum(strength * math.sin(k * angle) for k, strength in enumerate(strengths, 1))
-        made.append(round(scale * loud * value))
-    return made.tobytes()
+    return [
+        scale * sum(strength * math.sin(2 * math.pi * k * n / _STEPS) for k, strength in enumerate(strengths, 1))
+        for n in range(_STEPS)
+    ]
 
 
 def beep(hertz: int, seconds: float) -> bytes:

@@ -10,26 +10,29 @@ from typing import Final
 from dialer.core.events import StreamEnd, StreamEnded, StreamOpened
 from dialer.core.model import LegId
 from sip.child import Child
-from sip.messages import Ping, Pong
+from sip.messages import Ping
 from sip.stream.messages import CloseStream, OpenStream, Order, PressKey, Setup, decode, encode
+from sip.supervisor import PINGS_MISSED, START_TICKS, TICK_SECONDS
 
 log = logging.getLogger(__name__)
 
 # One process carries so many streams before the next is started: together a fifth of a core.
 STREAMS_A_PROCESS: Final = 64
 MAX_PROCESSES: Final = 32
-TICK_SECONDS: Final = 1.0
-PINGS_MISSED: Final = 3
 
 
 @dataclass(slots=True, eq=False)
 class _Carrier:
-    """One stream process, with the tokens of the streams that it carries. Orders wait until it has started."""
+    """One stream process, with the tokens of the streams that it carries. Orders wait until it has started.
+
+    It is `up` when it has said something for the first time.
+    """
 
     child: Child
     streams: dict[LegId, int] = field(default_factory=dict)
     unanswered: int = 0
     started: bool = False
+    up: bool = False
     dead: bool = False
     waiting: list[tuple[Order, socket.socket | None]] = field(default_factory=list)
 
@@ -143,9 +146,8 @@ class StreamHost:
             carrier.send(order, line)
 
     def _told(self, carrier: _Carrier, packet: bytes) -> None:
+        carrier.unanswered, carrier.up = 0, True
         match decode(packet):
-            case Pong():
-                carrier.unanswered = 0
             case StreamEnded() as ended if carrier.streams.get(ended.leg) == ended.token:
                 del carrier.streams[ended.leg]
                 self._receive(ended)
@@ -170,7 +172,7 @@ class StreamHost:
             await asyncio.sleep(TICK_SECONDS)
             number += 1
             for carrier in [carrier for carrier in self._carriers if carrier.started]:
-                if carrier.unanswered >= PINGS_MISSED:
+                if carrier.unanswered >= (PINGS_MISSED if carrier.up else START_TICKS):
                     log.error("stream process %d does not answer: it is killed", carrier.child.pid)
                     carrier.child.kill()
                 carrier.unanswered += 1
