@@ -109,6 +109,8 @@ def test_first_attempts_and_recalls_that_were_due_are_under_review_and_the_rest_
     clock.advance(180)
     done = put_back(world, file, clock)
     assert (done.taken_at, done.paused, done.under_review) == (EPOCH, 1, 3)
+    stamps = world.connection.execute("SELECT value FROM meta WHERE key = 'backup'").fetchall()
+    assert stamps == [], "a copy of these files is no backup of then"
     assert waiting(world, c) == {
         0: "review",
         1: f"timer {3 * MINUTE + 1}",
