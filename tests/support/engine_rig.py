@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import dialer.engine
-from dialer.core.agents import NO_AGENT_RULES
 from dialer.core.dispatch import ARM_AHEAD_SECONDS, Dispatch, Limits
 from dialer.core.effects import Dial
 from dialer.core.events import LegEvent
 from dialer.core.model import CallId, Campaign, CampaignId, LegId, Now, Trunk, WallMs
+from dialer.core.playbook import NOTHING
 from dialer.engine import GOODBYE_SECONDS, STORE_RETRY_SECONDS, Engine
 from dialer.ports import DialOrder, StoreUnavailable
 from tests.support.both_stores import BothStores, PowerCut
@@ -208,7 +208,7 @@ class EngineRig(Rig):
         self.trunks, self.limits = trunks, Limits(max_concurrent_calls, min_recall_gap_ms, **quotas)  # type: ignore[arg-type]
         self.judge.reconfigured(trunks, max_concurrent_calls, min_recall_gap_ms)
         with self._alive():
-            self._engine.reconfigure(trunks, self.limits, NO_AGENT_RULES, renewed)
+            self._engine.reconfigure(trunks, self.limits, NOTHING, renewed)
 
     def release(self, most: int) -> None:
         with self._alive():
