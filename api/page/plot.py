@@ -86,14 +86,14 @@ def plot(outcomes: Iterable[tuple[int, str, int]], *, since: int, steps: int, st
 
 
 def nice(number: int) -> int:
-    """The first of 4, 10, 20, 40, 100, 200 .. that is not below; each has a whole half.
+    """The first of 4, 6, 8, 10, 12, 16, 20, 40, 60 .. that is not below; each has a whole half.
 
     >>> nice(0), nice(5), nice(10), nice(11), nice(399), nice(401)
-    (4, 10, 10, 20, 400, 1000)
+    (4, 6, 10, 12, 400, 600)
     """
     scale = 1
     while True:
-        for head in (4, 10, 20):
+        for head in (4, 6, 8, 10, 12, 16, 20):
             if head * scale >= number:
                 return head * scale
         scale *= 10

@@ -19,22 +19,8 @@ from tests.support.dialer_process import Client, Dialer
 from tests.support.lab_thread import LabThread
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
-FIRST = (
-    "Ana",
-    "Bruno",
-    "Carla",
-    "Diego",
-    "Elena",
-    "Felix",
-    "Gloria",
-    "Hugo",
-    "Irene",
-    "Jorge",
-    "Karla",
-    "Lucas",
-    "Marta",
-)
-LAST = ("García", "Sousa", "Moreau", "López", "Rossi", "Novak", "Kowalski", "Silva", "Martín", "Ferrer", "Klein")
+FIRST = ["Ana", "Bruno", "Carla", "Diego", "Elena", "Felix", "Gloria", "Hugo", "Irene", "Jorge", "Karla", "Marta"]
+LAST = ["García", "Sousa", "Moreau", "López", "Rossi", "Novak", "Kowalski", "Silva", "Martín", "Ferrer", "Klein"]
 # What the lab does follows the end of the number: most are answered, some are busy, ring out, decline, do not exist.
 ENDINGS = ["01", "02", "04", "10", "486", "01", "404", "603", "05", "02", "480", "01", "02", "04", "01", "02"]
 USUAL = {
@@ -125,7 +111,7 @@ def shoot(dialer: Dialer, client: Client, folder: Path) -> None:
         browser.type(client.token)
         browser.press("Enter")
         browser.wait_for("document.title === 'Overview · dialer'", 10, "the overview")
-        take(browser, "overview", width=1280, height=1840)
+        take(browser, "overview", width=1280, height=1500)
         take(browser, "overview-phone", width=390, height=844, phone=True, dark=True)
         browser.open(f"{dialer.url}/page/campaign/{reminders}")
         take(browser, "campaign", width=1280, height=900, dark=True)
