@@ -16,8 +16,8 @@ _CAMPAIGN_JSON: Final = f"""json_object(
     'dispositions', (
         SELECT json_group_object(disposition, calls) FROM outcome WHERE campaign_id = campaign.id AND calls > 0))"""
 _NAME: Final = """coalesce(
-    nullif(trim(coalesce(contact ->> 'first_name', '') || ' ' || coalesce(contact ->> 'last_name', '')), ''),
-    contact ->> 'company', '')"""
+    nullif(trim(coalesce(call.contact ->> 'first_name', '') || ' ' || coalesce(call.contact ->> 'last_name', '')), ''),
+    call.contact ->> 'company', '')"""
 _OWNER: Final = "(SELECT id FROM campaign WHERE first_call <= call_id ORDER BY first_call DESC LIMIT 1)"
 # Only the newest few are joined with what is shown of them.
 LIVE: Final = f"""
@@ -75,7 +75,7 @@ _OF_NEWEST: Final = """
     'trunk', coalesce(open.trunk, ended.trunk), 'sip_status', ended.sip_status"""
 _LISTED: Final = f"""
 SELECT json_group_array(json_object(
-    'id', call.id, 'phone', call.phone, 'name', {_NAME.replace("contact ->>", "call.contact ->>")},
+    'id', call.id, 'phone', call.phone, 'name', {_NAME},
     'state', listed.state, 'disposition', listed.disposition, 'under_review', listed.under_review,
     'next_at', CASE listed.state WHEN 'scheduled' THEN coalesce(call.next_at, :slot + call.id * :stagger) END, {_OF_NEWEST}))
 FROM ({{calls}}) AS listed JOIN call ON call.id = listed.id {_NEWEST}"""

@@ -31,12 +31,10 @@ ShowNumbers = Literal["never", "admin", "always"]
 
 _COOKIE, _COOKIE_OVER_HTTPS = "dialer_session", "__Host-dialer_session"
 _MAX_FORM_BYTES = 16 << 10
-_LONGEST_COOKIE = 100
 # A token that is typed wrong is typed again; one that is guessed at needs 2**256 tries.
 _LOGINS_AT_ONCE, _LOGINS_PER_SECOND = 10, 0.2
 # A token that was revoked is noticed so soon.
 _STANDING_SECONDS = 1.0
-_MOST_STANDINGS = 1000
 
 
 @dataclass(slots=True)
@@ -96,7 +94,6 @@ class Doors:
             burst=_LOGINS_AT_ONCE,
             refusal="Too many logins from this address: try again in some seconds",
         )
-        self._standings: dict[int, tuple[float, Principal | None]] = {}
 
     async def visitor(self, request: Request) -> Visitor | None:
         """Who is logged in; None: nobody, the login is over, or its token was revoked or has expired."""
@@ -113,14 +110,10 @@ class Doors:
     async def standing(self, session: Session) -> Principal | None:
         """Whom the session's token stands for now, or stood for a second ago."""
         now = time.monotonic()
-        known = self._standings.get(session.token_id)
-        if known is not None and now < known[0]:
-            return known[1]
-        principal = await in_thread(self._accounts.standing, session.token_id)
-        if len(self._standings) >= _MOST_STANDINGS:
-            self._standings.clear()
-        self._standings[session.token_id] = now + _STANDING_SECONDS, principal
-        return principal
+        if now >= session.asked_at + _STANDING_SECONDS:
+            session.principal = await in_thread(self._accounts.standing, session.token_id)
+            session.asked_at = now
+        return session.principal
 
     def admit(self, visitor: Visitor) -> None:
         """Count a request of the visitor's token, where the operator limits them. Raises the problem 429."""
@@ -131,6 +124,7 @@ class Doors:
         self._logins.take(self._client(request))
         principal = await holder(self._accounts, token.strip())
         if principal is None:
+            log.info("a login at the page was refused", address=self._client(request))
             return None
         log.info("somebody logged in at the page", account=principal.account_name, token=principal.token_id)
         return self.sessions.open(principal.token_id, self.rules.session_seconds)
@@ -139,8 +133,7 @@ class Doors:
 
     def cookie(self, request: Request) -> str | None:
         """The id in the request's cookie, whether or not it is a session's."""
-        found = request.cookies.get(self._cookie_name(request))
-        return found if found and len(found) <= _LONGEST_COOKIE else None
+        return request.cookies.get(self._cookie_name(request)) or None
 
     def give_cookie(self, request: Request, response: Response, session_id: str) -> None:
         """Send the id along, until the browser is closed."""

@@ -81,9 +81,8 @@ class Entrance:
         status, reason = HTTPStatus(plain.status_code), json.loads(bytes(plain.body))["error"]
         wait = plain.headers.get("retry-after") if request.method == "GET" else None
         response = html(render("fault.html", {"status": status, "reason": reason, "wait": wait}), status)
-        for name in ("retry-after", "allow"):
-            if name in plain.headers:
-                response.headers[name] = plain.headers[name]
+        if "retry-after" in plain.headers:
+            response.headers["retry-after"] = plain.headers["retry-after"]
         return response
 
     def page(

@@ -5,10 +5,13 @@ Sessions live in memory: a backup holds none, and a restart ends them. Only the 
 
 import hashlib
 import hmac
+import math
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from api.backend import Principal
 
 _ID_BYTES = 32
 # Whoever holds a token may log in again and again; the oldest session makes room.
@@ -18,11 +21,13 @@ _MOST_SESSIONS = 10_000
 @dataclass(slots=True)
 class Session:
     """One login. `ends_at` is monotonic; `numbers_shown`: its holder has asked to see numbers in full; `notice` waits to be
-    told once.
+    told once. `principal` is whom the token stood for at `asked_at`; None: nobody any more.
     """
 
     token_id: int
     ends_at: float
+    principal: Principal | None = None
+    asked_at: float = -math.inf
     numbers_shown: bool = False
     notice: str | None = None
 

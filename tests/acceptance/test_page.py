@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,7 @@ FOCUSED = """(() => { const e = document.activeElement, s = getComputedStyle(e);
 @pytest.fixture(scope="module")
 def dialer(lab: LabThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dialer]:
     dialer = Dialer(tmp_path_factory.mktemp("page"), {"pbx": lab.trunk}, pacing={"stagger_seconds": 0.3})
+    dialer.configure(page={"behind_proxy": True})
     dialer.run("db", "migrate")
     try:
         yield dialer.start()
@@ -123,7 +124,12 @@ def leave(operator: Client) -> None:
         operator.http.post(f"/call/{call['id']}/cancel")
 
 
+# Logins of one address are few, and tests are many: as a proxy would say, each comes from another.
+ADDRESSES = (f"192.0.2.{number}" for number in count(1))
+
+
 def log_in(browser: Browser, operator: Client) -> None:
+    browser.send("Network.setExtraHTTPHeaders", headers={"X-Forwarded-For": next(ADDRESSES)})
     browser.open(f"{operator.dialer.url}/")
     browser.wait_for("document.activeElement.id === 'token'", SOON, "the focus")
     browser.type(operator.token)
@@ -257,6 +263,41 @@ def test_updates_can_be_held(browser: Browser, operator: Client) -> None:
     shows(browser, "Ana400", "#live")
 
 
+def test_a_page_that_nobody_sees_asks_for_nothing_and_is_up_to_date_when_it_is_seen_again(
+    browser: Browser, operator: Client
+) -> None:
+    show = "{ Object.defineProperty(document, 'hidden', { value: %s, configurable: true });"
+    show += " document.dispatchEvent(new Event('visibilitychange')) }"
+    browser.run(show % "true")
+    browser.run(
+        "{ window.sent = ''; new EventSource(document.body.dataset.stream)"
+        ".addEventListener('section', event => { window.sent += event.data }) }"
+    )
+    campaign = talking(operator, [person(450)])
+    browser.wait_for("window.sent.includes('Ana450')", SOON, "the call")
+    operator.http.post(f"/campaign/{campaign}/pause")
+    browser.wait_for("window.sent.includes('paused')", SOON, "the pause")
+    assert "Nobody is being called now." in browser.text("#live")
+    browser.run(show % "false")
+    shows(browser, "Ana450", "#live")
+
+
+def test_the_keyboard_goes_on_where_it_was_when_what_it_was_on_is_gone(browser: Browser, operator: Client) -> None:
+    talking(operator, [person(460)])
+    shows(browser, "Ana460", "#live")
+    browser.run("document.querySelector('#live tbody a').focus()")
+    [live] = operator.http.get("/call?state=live&limit=1").json()["items"]
+    operator.http.post(f"/call/{live['id']}/cancel")
+    shows(browser, "Nobody is being called now.", "#live")
+    assert browser.run("document.activeElement.id") == "live"
+
+
+def test_times_are_those_of_the_browsers_zone(browser: Browser, operator: Client) -> None:
+    talking(operator, [person(470)], launch_at="2031-07-01T22:30:15Z")
+    shows(browser, "Jul 2, 2031, 00:30:15", "#campaigns")
+    assert "Times are those of Europe/Madrid." in browser.text("footer")
+
+
 def test_the_whole_story_of_a_call_is_found_by_its_number(browser: Browser, operator: Client) -> None:
     book = playbook(operator, name="Reminder", recall_on=["busy"])
     contact = {"phone": "+34600500011", "first_name": "Bea", "last_name": "Ruiz", "custom_fields": {"contract": "A-17"}}
@@ -381,7 +422,7 @@ def test_it_works_without_its_script(dialer: Dialer, operator: Client, tmp_path:
 @contextmanager
 def logged_in(client: Client) -> Iterator[httpx.Client]:
     """A browser that is logged in, as far as HTTP shows it."""
-    headers = {**HTML, "Origin": client.dialer.url}
+    headers = {**HTML, "Origin": client.dialer.url, "X-Forwarded-For": next(ADDRESSES)}
     with httpx.Client(base_url=client.dialer.url, headers=headers, timeout=30) as browser:
         key = re.search(r'name="key" value="([0-9a-f]+)"', browser.get("/page/login").text)
         assert key
@@ -394,7 +435,7 @@ def test_settings_act_when_they_are_reloaded(dialer: Dialer, operator: Client) -
     path = f"/page/campaign/{operator.post(playbook(operator, name='Test'), ['+34600700486'])}"
     with logged_in(operator) as browser:
         assert "+34600700486" not in browser.get(path).text
-        dialer.configure(page={"show_numbers": "always", "session_hours": 0.0003})
+        dialer.configure(page={"show_numbers": "always", "session_hours": 0.0003, "behind_proxy": True})
         dialer.signal(signal.SIGHUP)
         eventually(lambda: "+34600700486" in browser.get(path).text, 20, "numbers are shown")
         # A login lasts a second from now on; the one before keeps what it was promised.
@@ -404,7 +445,7 @@ def test_settings_act_when_they_are_reloaded(dialer: Dialer, operator: Client) -
             eventually(lambda: short.get("/").status_code == 303, 20, "the login is over")
             assert time.monotonic() - began >= 1
         assert browser.get("/").status_code == 200
-    dialer.configure(page={"show_numbers": "admin", "session_hours": 12})
+    dialer.configure(page={"behind_proxy": True})
     dialer.signal(signal.SIGHUP)
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Self
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "google-chrome"))), None)
+# Where the browser is: not where the server's times are from.
+ZONE = "Europe/Madrid"
 _FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -53,7 +55,7 @@ class Browser:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            env={**os.environ, "LANG": "en_GB.UTF-8", "TZ": "UTC"},
+            env={**os.environ, "LANG": "en_US.UTF-8", "TZ": ZONE},
         )
         os.close(to_read)
         os.close(to_write)

@@ -172,6 +172,8 @@ class FakeBoard:
     readings: list[str] = field(default_factory=list)
     ended: list[Ended] = field(default_factory=list)
     waiting: int = 0
+    going_on: int = 0
+    next_campaign: int | None = None
 
     def under_review(self, account_id: int) -> int:
         return self.waiting if account_id == MINE else 0
@@ -182,7 +184,7 @@ class FakeBoard:
         mine = self.campaigns_now if account_id == MINE else []
         return {
             "live": self.live(account_id, calls=calls),
-            "counts": {"running": {"campaigns": len(mine), "left": 1183}} if mine else {},
+            "counts": {"running": {"campaigns": self.going_on or len(mine), "left": 1183}} if mine else {},
             "campaigns": mine,
             "over": [],
             "outcomes": self.outcomes_now if mine else [],
@@ -200,7 +202,7 @@ class FakeBoard:
     def campaigns(self, account_id: int, **asked: Any) -> tuple[list[Record], int | None]:
         self.readings.append("campaigns")
         mine = self.campaigns_now if account_id == MINE else []
-        return [one for one in mine if asked["status"] in {None, one["status"]}], None
+        return [one for one in mine if asked["status"] in {None, one["status"]}], self.next_campaign
 
     def campaign(self, account_id: int, uuid: str) -> Record | None:
         mine = self.campaigns_now if account_id == MINE else []
@@ -218,6 +220,7 @@ class FakeBoard:
 class FakeMinutes:
     kept: list[Ended] = field(default_factory=list)
     fault: Exception | None = None
+    forgotten: int = 0
 
     def add(self, ended: Sequence[Ended]) -> None:
         if self.fault is not None:
@@ -225,7 +228,7 @@ class FakeMinutes:
         self.kept += ended
 
     def forget(self, now: WallMs) -> None:
-        pass
+        self.forgotten += 1
 
 
 class PageWorld:

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from api.auth import Admission
 from api.backend import Verdict
-from api.page import assets, mask, plot, words
+from api.page import assets, finding, mask, plot, words
 from api.page.doors import PageRules
 from api.page.plot import BANDS
 from api.rate_limit import RateLimit
@@ -137,11 +137,15 @@ class TestDoor:
 
         tell(story, rules=PageRules(behind_proxy=True))
 
-    def test_guessing_is_slowed_down(self) -> None:
+    def test_guessing_is_slowed_down_and_in_the_log(self) -> None:
         async def story(world: PageWorld) -> None:
             browser = world.browser()
-            answers = [(await browser.log_in("wrong")).status_code for _ in range(11)]
+            with capture_logs() as logs:
+                answers = [(await browser.log_in("wrong")).status_code for _ in range(11)]
             assert answers == [403] * 10 + [429]
+            assert [(one["event"], one["address"]) for one in logs] == [
+                ("a login at the page was refused", "127.0.0.1")
+            ] * 10
             refused = await browser.log_in()
             assert (refused.status_code, refused.headers["Retry-After"]) == (429, "5")
             assert "Too many logins" in refused.text
@@ -372,6 +376,10 @@ class TestAnswers:
             assert (program.status_code, program.json()) == (404, {"error": "No such campaign"})
             stranger = await world.browser().get("/page/live", headers={"Accept": "application/json"})
             assert stranger.status_code == 401
+            # What a browser sends after its login has ended is not done later, when somebody has logged in.
+            late = await world.browser().send_form(ORDERS[0], {"key": "0" * 64})
+            assert (late.status_code, world.fakes.orders) == (401, [])
+            assert "Log in at /page/login" in late.text
             assert stranger.headers["WWW-Authenticate"] == "Bearer"
             assert "error" in stranger.json()
             world.fakes.fault = StoreUnavailable("the disk is full")
@@ -500,6 +508,45 @@ class TestWhatIsShown:
             campaign = (await browser.get(f"/page/campaign/{CAMPAIGN}")).text
             assert (f"{waiting} of its calls may have been made" in campaign) is bool(waiting)
             assert ("under review</span>" in campaign) is bool(waiting)
+
+        tell(story)
+
+    def test_pages_of_calls_and_campaigns_lead_to_the_next_and_keep_what_was_asked(self) -> None:
+        async def story(world: PageWorld) -> None:
+            browser = await inside(world)
+            page = (await browser.get(f"/page/campaign/{CAMPAIGN}?state=live&disposition=busy")).text
+            assert 'href="?state=live&amp;disposition=busy&amp;after=7">Next' in page
+            assert ">First</a>" not in page
+            assert '<option value="busy" selected>' in page
+            second = (await browser.get(f"/page/campaign/{CAMPAIGN}?after=7")).text
+            assert 'href="?">First' in second
+            world.board.next_campaign = 9
+            campaigns = (await browser.get("/page/campaigns?status=running")).text
+            assert 'href="/page/campaigns?status=running&amp;after=9">Older' in campaigns
+            assert 'status=running" aria-current="true"' in campaigns
+
+        tell(story)
+
+    def test_what_does_not_fit_the_overview_is_counted_and_elsewhere(self) -> None:
+        async def story(world: PageWorld) -> None:
+            world.board.calls_now = [call_row(id=f"{n:08}{CALL[8:]}") for n in range(14)]
+            world.board.going_on = 23
+            browser = await inside(world)
+            page = (await browser.get("/")).text
+            assert '2 more: <a href="/page/live">' in page
+            assert '3 more go on: <a href="/page/campaigns">all campaigns</a>' in page
+            assert "more:" not in (await browser.get("/page/live")).text
+
+        tell(story)
+
+    def test_of_erased_people_nothing_is_shown_but_their_calls(self) -> None:
+        async def story(world: PageWorld) -> None:
+            world.fakes.calls[MINE][CALL] = whole_call(phone=None, contact={})
+            world.board.calls_now = [call_row(phone="", name="")]
+            browser = await inside(world)
+            assert "<h1>Call to an erased person</h1>" in (await browser.get(f"/page/call/{CALL}")).text
+            for path in ("/", f"/page/campaign/{CAMPAIGN}"):
+                assert f'<a href="/page/call/{CALL}">erased</a>' in (await browser.get(path)).text
 
         tell(story)
 
@@ -773,6 +820,23 @@ class TestSearch:
             answer = await (await inside(world)).order("/page/search", asked=asked)
             assert answer.status_code == 404
             assert text in answer.text
+
+        tell(story)
+
+    def test_can_be_asked_on_every_page(self) -> None:
+        async def story(world: PageWorld) -> None:
+            browser = await inside(world)
+            for path in PAGES:
+                assert (await browser.get(path)).text.count('role="search"') == 1
+
+        tell(story)
+
+    def test_says_that_there_are_more_calls_than_are_shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def story(world: PageWorld) -> None:
+            browser = await inside(world)
+            assert "These are the newest" not in (await browser.get(f"/page/contact/{CONTACT}")).text
+            monkeypatch.setattr(finding, "_MOST_CALLS", 1)
+            assert "These are the newest 1." in (await browser.get(f"/page/contact/{CONTACT}")).text
 
         tell(story)
 

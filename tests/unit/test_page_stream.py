@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -316,6 +317,34 @@ def test_an_account_cannot_open_pages_without_end(monkeypatch: pytest.MonkeyPatc
     on_wire(story)
 
 
+def test_all_accounts_together_cannot_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "_MOST_STREAMS", 1)
+
+    async def story(world: PageWorld, server: HttpServer) -> None:
+        async with viewing(world, server) as viewer, Browsing(world, url=server.url) as browser:
+            await viewer.until(lambda: "live" in viewer.sections)
+            await browser.log_in(OTHER_TOKEN)
+            assert (await browser.get("/page/stream/overview")).status_code == 429
+
+    on_wire(story)
+
+
+def test_a_quiet_stream_shows_that_it_is_there_and_ends_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "_QUIET_BEATS", 2)
+    monkeypatch.setattr(stream, "_LONGEST_BEATS", 10)
+
+    async def story(world: PageWorld, server: HttpServer) -> None:
+        async with Browsing(world, url=server.url) as browser:
+            await browser.log_in()
+            answer = await browser.get("/page/stream/live")
+            assert answer.text.startswith("retry: 1000\n\n")
+            assert 1 <= answer.text.count(": still here\n\n") <= 5
+            head = await browser.head("/page/stream/live")
+            assert (head.status_code, head.text) == (200, "")
+
+    on_wire(story)
+
+
 def test_ends_go_from_memory_to_disk_and_are_never_in_neither() -> None:
     async def story() -> None:
         world = PageWorld()
@@ -356,8 +385,54 @@ def test_what_runs_beside_the_pages_keeps_ends_by_itself_and_outlives_a_full_dis
             await soon(lambda: bool(logs))
         world.minutes.fault = None
         await soon(lambda: bool(world.minutes.kept))
+        # Old ones are looked for once an hour.
+        assert world.minutes.forgotten == 1
         world.watch.closing.set()
         await asyncio.wait_for(task, 10)
+
+    asyncio.run(story())
+
+
+def test_many_kinds_of_ends_are_not_held_in_memory_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(watch, "_MANY", 1)
+
+    async def story() -> None:
+        world = PageWorld()
+        task = asyncio.create_task(world.watch.run())
+        world.recent.stored([ENDED])
+        await watch.Watch.next_beat()
+        assert world.minutes.kept == []
+        world.recent.stored([replace(ENDED, disposition=Disposition.ANSWERED)])
+        await soon(lambda: len(world.minutes.kept) == 2)
+        world.watch.closing.set()
+        await asyncio.wait_for(task, 10)
+
+    asyncio.run(story())
+
+
+def test_what_is_read_seldom_is_kept_for_more_beats_and_little_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "_MOST_READINGS", 2)
+
+    async def story() -> None:
+        world = PageWorld()
+        read: list[str] = []
+
+        async def ask(key: str, beats: int) -> None:
+            async def reading() -> None:
+                read.append(key)
+
+            await world.watch.once((key,), reading, beats=beats)
+
+        await ask("seldom", 10**9)
+        await ask("each", 1)
+        await watch.Watch.next_beat()
+        await ask("seldom", 10**9)
+        await ask("each", 1)
+        assert read == ["seldom", "each", "each"]
+        await ask("other", 1)
+        await ask("seldom", 10**9)
+        assert read == ["seldom", "each", "each", "other", "seldom"]
 
     asyncio.run(story())
 
