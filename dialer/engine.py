@@ -58,6 +58,8 @@ DUE_PER_TURN = 500
 CLOCK_DRIFT_MS = 5
 # A jump beyond this is somebody setting the clock; less is slewing, or two readings with a pause in between.
 CLOCK_STEP_MS = 100
+# What a worker reports so soon after a step may bear the time of the clock as it was: then it counts from when it was read.
+STAMPS_SECONDS = 2.0
 # However quiet it is, the loop looks around so often: nobody tells it that the wall clock was set, that the machine slept,
 # or that a worker is up again.
 LOOK_SECONDS = 0.25
@@ -122,8 +124,9 @@ class Engine:
         self._store_retry_at = Mono(0)
         self._store_proved_at = self._loop.time()
         self._clock_relation = 0.0
-        self._clock_offset = clock.offset_ms()
+        self._clock_offset = clock.now_and_offset_ms()[1]
         self._clock_step_ms = 0
+        self._stamps_hold_from = Mono(0)
         self._draining = False
         self._idle = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -171,7 +174,7 @@ class Engine:
     def submitted(self, campaign: CampaignId) -> None:
         """A campaign has become active in the store: dial it."""
         stored = self._store.campaign(campaign)
-        self._add(stored, self._now())
+        self._add(stored, self._look())
         if self._sound_check is not None:
             with contextlib.suppress(StoreUnavailable):  # the texts wait for their calls' turn
                 self._sound_check.look_ahead(stored.campaign, stored.cursor)
@@ -193,7 +196,7 @@ class Engine:
         self, trunks: Iterable[Trunk], limits: Limits, machine: Machine, renewed: Collection[str] = ()
     ) -> None:
         """From now on these trunks, limits and machine, as `Dispatch.reconfigure` says. Needs no disk."""
-        self._or_fail(lambda: self._dispatch.reconfigure(trunks, limits, self._now(), renewed, machine))
+        self._or_fail(lambda: self._dispatch.reconfigure(trunks, limits, self._look(), renewed, machine))
         self._or_fail(self._turn)
 
     def cancel_call(self, call: CallId) -> None:
@@ -247,7 +250,7 @@ class Engine:
         self._turn()
         if not self._hurry.is_set():
             await self._until_idle(seconds, self._hurry)
-        self._dispatch.hang_up_all(self._now())
+        self._dispatch.hang_up_all(self._look())
         self._turn()
         await self._until_idle(GOODBYE_SECONDS, None)
         self._flush(self._now(), force=True)
@@ -298,7 +301,7 @@ class Engine:
 
     def _carry_order(self, act: Callable[[Now], None]) -> None:
         def carry() -> None:
-            now = self._now()
+            now = self._look()
             act(now)
             # On disk before the turn reads records and picks: a call that was just cancelled is not dialed.
             self._gather(now)
@@ -320,9 +323,9 @@ class Engine:
             self._or_fail(lambda: self._hear(event))
 
     def _hear(self, event: LegEvent) -> None:
-        now = self._now()
-        # First: what is decided now counts from times on the clock as it was.
-        self._watch_clock(now)
+        now = self._look()
+        if now.mono < self._stamps_hold_from:
+            event = replace(event, at=now.wall)  # type: ignore[arg-type]  # one of many kinds; each bears its time
         self._dispatch.on_leg(event, now)
         self._carry_out()
         self._gather(now)
@@ -338,7 +341,7 @@ class Engine:
             self._or_fail(lambda: self._hear_trunk(trunk, reason))
 
     def _hear_trunk(self, trunk: str, reason: str | None) -> None:
-        now = self._now()
+        now = self._look()
         self._dispatch.options_ended(trunk, reason, now)
         self._carry_out()
         self._gather(now)
@@ -366,8 +369,7 @@ class Engine:
             raise
 
     def _turn(self) -> None:
-        now = self._now()
-        self._watch_clock(now)
+        now = self._look()
         self._dispatch.poll(now)
         if self._draining:
             self._dispatch.drain(now)
@@ -377,7 +379,7 @@ class Engine:
         self._carry_out()
         self._gather(now)
         self._flush(now)
-        now = self._now()
+        now = self._look()
         self._dispatch.poll(now)
         self._carry_out()
         self._wake_at(self._next_turn(now))
@@ -387,9 +389,12 @@ class Engine:
         else:
             self._idle.clear()
 
-    def _watch_clock(self, now: Now) -> None:
-        """Follow the wall clock where it slews; where it was set, move what counts elapsed time, on disk first."""
-        offset = self._clock.offset_ms()
+    def _look(self) -> Now:
+        """This instant, for what is decided now: what counts elapsed time is on the same clock.
+
+        Follows the wall clock where it slews; where it was set, moves what counts elapsed time, on disk first.
+        """
+        now, offset = self._clock.now_and_offset_ms()
         if abs(offset - self._clock_offset) > CLOCK_STEP_MS:
             self._clock_step_ms += round(offset - self._clock_offset)
         self._clock_offset = offset
@@ -399,6 +404,7 @@ class Engine:
         if abs(relation - self._clock_relation) > CLOCK_DRIFT_MS:
             self._clock_relation = relation
             self._dispatch.clock_stepped(now)
+        return now
 
     def _follow_step(self, now: Now) -> None:
         step = self._clock_step_ms
@@ -413,6 +419,7 @@ class Engine:
             return
         log.warning("the wall clock was set: recalls and running campaigns keep their distances", step_ms=step)
         self._clock_step_ms = 0
+        self._stamps_hold_from = Mono(now.mono + STAMPS_SECONDS)
         self._dispatch.clock_stepped(now, step)
 
     def _take_due(self, now: Now) -> None:

@@ -30,10 +30,11 @@ class Clock(Protocol):
         """This instant. `mono` has the origin of the event loop's clock."""
         ...
 
-    def offset_ms(self) -> float:
-        """How far the wall clock is ahead of one that nobody sets and that runs while the machine sleeps.
+    def now_and_offset_ms(self) -> tuple[Now, float]:
+        """This instant, and how far that same reading of the wall clock is ahead of one that nobody sets and that runs while
+        the machine sleeps.
 
-        Only its changes mean something: a jump says that somebody set the wall clock.
+        Only the offset's changes mean something: a jump says that somebody set the wall clock before this reading.
         """
         ...
 

@@ -150,4 +150,5 @@ def sync_folder(folder: Path) -> None:
 
 def _stamp(clock: Clock) -> str:
     """The moment before the copy began, on a clock that nobody sets too: see `scheduler.restore`."""
-    return json.dumps({"at": clock.now().wall, "offset_ms": clock.offset_ms(), "boot": boot_id()})
+    now, offset = clock.now_and_offset_ms()
+    return json.dumps({"at": now.wall, "offset_ms": offset, "boot": boot_id()})

@@ -15,14 +15,14 @@ class SystemClock:
         """This instant. `mono` is `time.monotonic`, which asyncio's loop uses too."""
         return Now(wall=WallMs(time.time_ns() // 1_000_000), mono=Mono(time.monotonic()))
 
-    def offset_ms(self) -> float:
-        """Wall clock minus CLOCK_BOOTTIME, to about a millisecond: the two are read until nothing came in between."""
+    def now_and_offset_ms(self) -> tuple[Now, float]:
+        """As `now`, with the wall clock minus CLOCK_BOOTTIME: they are read until nothing came in between for a millisecond."""
         while True:
             before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-            wall = time.time_ns()
+            wall, mono = time.time_ns(), time.monotonic()
             after = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             if after - before < _READ_TOGETHER_NS:
-                return (wall - after) / 1e6
+                return Now(wall=WallMs(wall // 1_000_000), mono=Mono(mono)), (wall - after) / 1e6
 
 
 def boot_id() -> str:

@@ -130,10 +130,11 @@ def _examined(copy: Path, file: Path) -> dict[str, Any]:
 
 def _window(stamp: dict[str, Any], file: Path, clock: Clock) -> tuple[WallMs | None, WallMs]:
     """When the backup was taken, and until when the life that was lost may have dialed."""
-    now, taken_at = clock.now().wall, stamp.get("at")
+    (read, offset), taken_at = clock.now_and_offset_ms(), stamp.get("at")
+    now = read.wall
     if stamp.get("boot") == boot_id():
         # The clock was set back meanwhile: what was due by the time that it had shown before may have been dialed.
-        return taken_at, WallMs(now + max(0, round(stamp["offset_ms"] - clock.offset_ms())))
+        return taken_at, WallMs(now + max(0, round(stamp["offset_ms"] - offset)))
     if taken_at is not None and now < taken_at - CLOCKS_APART_MS:
         raise NotRestored(
             f"{file} was taken at {show_time(taken_at)}, and this machine's clock shows an earlier time: set it"

@@ -3,6 +3,7 @@
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 
 from dialer.core.acts import ScriptEvent, TimeUp
@@ -26,7 +27,7 @@ from dialer.core.events import (
     RecordEnded,
 )
 from dialer.core.live import NO_PLACE_RETRY_SECONDS, LiveAttempt, Timer, Told
-from dialer.core.model import CallId, CampaignId, CampaignStatus, Disposition, LegId, Mono, Now
+from dialer.core.model import CallId, CampaignId, CampaignStatus, Disposition, LegId, Mono, Now, WallMs
 from dialer.core.pacing import Pacing
 from dialer.core.playbook import NOTHING, Machine
 from dialer.core.talk import Hands, Talk
@@ -80,6 +81,18 @@ class Attempts:
 
     def __iter__(self) -> Iterator[LiveAttempt]:
         return iter(list(self._live.values()))
+
+    def clock_stepped(self, step_ms: int) -> None:
+        """The wall clock was set, and the lanes have followed: so do the times that recalls will be counted from."""
+        for attempt in self._live.values():
+            campaign = attempt.lane.campaign
+            # One that was armed just ahead of its launch has its campaign's time, which may stay.
+            moved = WallMs(attempt.anchor + step_ms)
+            attempt.anchor = campaign.slot(attempt.id) if campaign.scheduled else moved
+            if attempt.asked_at is not None:
+                attempt.asked_at = WallMs(attempt.asked_at + step_ms)
+        for call, doubt in self._doubts.items():
+            self._doubts[call] = replace(doubt, end=replace(doubt.end, at=WallMs(doubt.end.at + step_ms)))
 
     def get(self, call: CallId) -> LiveAttempt | None:
         """The attempt of a call; None when none is under way."""

@@ -319,11 +319,7 @@ class Dispatch:
         if step_ms:
             for lane in self._lanes:
                 lane.shift(step_ms, WallMs(now.wall - step_ms))
-            for attempt in self._attempts:
-                campaign = attempt.lane.campaign
-                # One that was armed just ahead of its launch has its campaign's time, which may stay.
-                moved = WallMs(attempt.anchor + step_ms)
-                attempt.anchor = campaign.slot(attempt.id) if campaign.scheduled else moved
+            self._attempts.clock_stepped(step_ms)
         self._lanes.rouse_all(now)
 
     def explain(self, record: CallRecord, next_at: WallMs | None, snoozed: str | None, now: Now) -> Hold:

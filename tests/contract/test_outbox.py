@@ -33,8 +33,8 @@ class Clock:
     def now(self) -> Now:
         return Now(WallMs(self.wall), Mono(0))
 
-    def offset_ms(self) -> float:
-        return 0.0
+    def now_and_offset_ms(self) -> tuple[Now, float]:
+        return self.now(), 0.0
 
 
 @dataclass

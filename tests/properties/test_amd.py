@@ -77,7 +77,7 @@ def test_how_loud_all_of_it_is_matters_only_against_noise_and_threshold(
     rules: Amd, frames: list[tuple[int, int]], gain: int
 ) -> None:
     # A line that is silent between words: what lies well on its side of the threshold stays there.
-    clear = [(15 if level < 50 else 95, 0) for level, _ in frames]
+    clear = [(10 if level < 50 else 95, 0) for level, _ in frames]
     louder = [(level - gain, 0) for level, _ in clear]
     assert decision(rules, clear) == decision(rules, louder)
 

@@ -20,16 +20,23 @@ class FakeClock:
         self.cost = cost
         self._wall_at_zero = wall - mono * 1000
         self._slept_ms = 0.0
+        self._step_after: tuple[int, int] | None = None
 
     def now(self) -> Now:
+        if self._step_after is not None:
+            ms, readings = self._step_after
+            self._step_after = (ms, readings - 1) if readings else None
+            if not readings:
+                self.step_wall(ms)
         self.mono += self.cost
         # Rounded to the microsecond first: 0.1 + 0.2 must not make a millisecond that is not over yet.
         return Now(
             WallMs(math.floor(round(self._wall_at_zero + self._slept_ms + self.mono * 1000, 3))), Mono(self.mono)
         )
 
-    def offset_ms(self) -> float:
-        return self._wall_at_zero
+    def now_and_offset_ms(self) -> tuple[Now, float]:
+        now = self.now()
+        return now, self._wall_at_zero
 
     @property
     def wall(self) -> WallMs:
@@ -46,6 +53,10 @@ class FakeClock:
     def step_wall(self, ms: int) -> None:
         """Somebody sets the wall clock."""
         self._wall_at_zero += ms
+
+    def step_wall_after(self, ms: int, readings: int) -> None:
+        """Somebody sets the wall clock when it has been read so many more times."""
+        self._step_after = ms, readings
 
     def suspend(self, seconds: float) -> None:
         """The machine sleeps: the monotonic clock stands still meanwhile."""

@@ -27,13 +27,17 @@ TALK = Playbook.model_validate(
 
 
 class WatchedCalls(FakeCallControl):
-    """Knows when each INVITE left, and that its attempt was on disk by then. `deaf`: no hang-up is ever confirmed."""
+    """Knows when each INVITE left, and that its attempt was on disk by then.
+
+    `deaf`: no hang-up is ever confirmed. `stamped_ms`: how far the clock of its reports is ahead of the one that was set.
+    """
 
     def __init__(self, clock: FakeClock, store: FakeStore) -> None:
         super().__init__(places=100, trunks=("pbx",), audio={"hello.wav": 2.0})
         self._clock = clock
         self._store = store
         self.deaf = False
+        self.stamped_ms = 0
         self.mono: list[float] = []
         self.wall: list[WallMs] = []
 
@@ -54,7 +58,7 @@ class WatchedCalls(FakeCallControl):
             super().hang_up(leg)
 
     def _now(self) -> WallMs:
-        return self._clock.wall
+        return WallMs(self._clock.wall + self.stamped_ms)
 
     def have_places(self, places: int) -> None:
         self._places = places
@@ -420,6 +424,43 @@ def test_recalls_and_slots_keep_their_distance_when_the_wall_clock_is_set(step: 
         times = [mono - began for mono in bench.calls.mono]
         assert times == pytest.approx([0, 1, 2, 10, 11, 12, 20, 21, 22], abs=0.3)
         assert all(sooner >= due - 0.001 for sooner, due in zip(times, [0, 1, 2, 10, 11, 12, 20, 21, 22], strict=True))
+
+    story()
+
+
+@pytest.mark.parametrize("step", [-7_200_000, 7_200_000])
+@pytest.mark.parametrize("readings", range(1, 40))
+def test_recalls_keep_their_distance_between_whichever_readings_the_wall_clock_is_set(step: int, readings: int) -> None:
+    @engine_story
+    async def story(bench: Bench) -> None:
+        bench.submit(2, ends=BUSY * 2, stagger_ms=1000, recall_ms=(5_000, 10_000))
+        await bench.until(lambda: len(bench.dialed) == 1)
+        await asyncio.sleep(0.999)
+        bench.clock.step_wall_after(step, readings)
+        await bench.until(lambda: len(bench.dialed) == 6, 60)
+        times = [mono - bench.calls.mono[0] for mono in bench.calls.mono]
+        assert times == pytest.approx([0, 1, 5, 6, 10, 11], abs=0.3)
+        assert all(sooner >= due - 0.001 for sooner, due in zip(times, [0, 1, 5, 6, 10, 11], strict=True))
+
+    story()
+
+
+@pytest.mark.parametrize("step", [-7_200_000, 7_200_000])
+def test_recalls_keep_their_distance_though_reports_bear_the_time_of_the_clock_before_it_was_set(step: int) -> None:
+    @engine_story
+    async def story(bench: Bench) -> None:
+        bench.submit(2, ends=BUSY * 2, stagger_ms=1000, recall_ms=(3_000, 3_050))
+        await bench.until(lambda: len(bench.dialed) == 1)
+        bench.clock.step_wall(step)
+        bench.calls.stamped_ms = -step
+        await asyncio.sleep(1.5)
+        bench.calls.stamped_ms = 0
+        await bench.until(lambda: len(bench.dialed) == 6, 60)
+        times = sorted(mono - bench.calls.mono[0] for mono in bench.calls.mono)
+        # The second recall comes 0.1 s after the end of the first: the least gap.
+        due = [0, 1, 3, 3.1, 4, 4.1]
+        assert times == pytest.approx(due, abs=0.3)
+        assert all(sooner >= at - 0.001 for sooner, at in zip(times, due, strict=True))
 
     story()
 
