@@ -44,9 +44,7 @@ def _ask(database: Path, patience: float) -> Reloads:
         told = _told(database, pid, deadline)
         if told.ended > before.begun:
             return told
-        if serving_pid(database) != pid:
-            raise Refused(f"the server (pid {pid}) ended meanwhile")
-        _wait(deadline, f"the server (pid {pid}) has not ended its reload yet: its log will tell")
+        _wait(database, pid, deadline, "has not ended its reload yet: its log will tell")
 
 
 def _server_of(database: Path) -> int:
@@ -63,11 +61,13 @@ def _server_of(database: Path) -> int:
 
 def _told(database: Path, pid: int, deadline: float) -> Reloads:
     while (told := reloads_told(database)) is None:
-        _wait(deadline, f"the server (pid {pid}) does not tell how it stands")
+        _wait(database, pid, deadline, "does not tell how it stands")
     return told
 
 
-def _wait(deadline: float, reason: str) -> None:
+def _wait(database: Path, pid: int, deadline: float, reason: str) -> None:
+    if serving_pid(database) != pid:
+        raise Refused(f"the server (pid {pid}) ended meanwhile")
     if time.monotonic() > deadline:
-        raise Refused(reason)
+        raise Refused(f"the server (pid {pid}) {reason}")
     time.sleep(_LOOK_AGAIN_SECONDS)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from msgspec import _core
 
-from dialer.installing import PACKAGED
+from dialer.installing import PACKAGED, PACKAGED_UNIT, UNIT
 from tests.support.dialer_process import eventually
 from tests.support.machines import CannotCopy, Machine
 
@@ -474,6 +474,21 @@ def test_a_secret_that_only_systemd_hands_over_is_used(service: Service) -> None
     machine.run("systemctl", "restart", "dialer")
     campaign = service.submit(service.playbook(), ["+34600600002"])
     eventually(lambda: service.came_to(campaign) == {"answered": 1}, 30, "the trunk has let the call in")
+
+
+@under_systemd
+def test_service_install_stands_above_the_package_and_gives_way_again(service: Service) -> None:
+    machine = service.machine
+    assert machine.run("dialer", "service", "install").stderr == "everything is as it should be\n"
+    main = service.shown("MainPID")
+    machine.run("dialer", "--config", "/etc/dialer/other.toml", "service", "install")
+    assert (service.shown("FragmentPath"), service.shown("NeedDaemonReload")) == (str(UNIT), "no")
+    assert "/etc/dialer/other.toml serve" in service.shown("ExecStart")
+    assert (service.shown("MainPID"), service.is_up()) == (main, True), "nothing was started anew"
+    machine.run("dialer", "service", "uninstall")
+    assert (service.shown("ActiveState"), service.shown("UnitFileState")) == ("inactive", "disabled")
+    assert (service.shown("FragmentPath"), service.shown("NeedDaemonReload")) == (str(PACKAGED_UNIT), "no")
+    machine.run("systemctl", "enable", "--now", "dialer")
 
 
 @under_systemd

@@ -6,6 +6,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -124,18 +125,54 @@ def test_a_dry_run_tells_and_does_nothing(
         installation._carry_out(place.missing(), dry_run=False)
 
 
-def test_the_command_takes_root_and_configuration_from_its_words(
+@pytest.fixture
+def run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+) -> Callable[..., list[str]]:
+    """`dialer --config /etc/mine.toml service WORDS` below a folder of the test's; what it says."""
     monkeypatch.setattr(installing, "_HIDDEN", ())
-    words = ["--config", "/etc/mine.toml", "service", "install", "--root", str(tmp_path), "--dry-run"]
-    monkeypatch.setattr(sys, "argv", ["dialer", *words])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert not ended.value.code
-    told = capsys.readouterr().err.splitlines()
-    assert told[-2] == "would write a first configuration to /etc/mine.toml"
-    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "etc").mkdir()
+
+    def dialer(*words: str) -> list[str]:
+        line = ["dialer", "--config", "/etc/mine.toml", "service", *words, "--root", str(tmp_path)]
+        monkeypatch.setattr(sys, "argv", line)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code
+        return capsys.readouterr().err.splitlines()
+
+    return dialer
+
+
+def test_the_command_tells_what_it_would_do(run: Callable[..., list[str]], tmp_path: Path) -> None:
+    told = run("install", "--dry-run")
+    assert told[-2:] == [
+        "would write a first configuration to /etc/mine.toml",
+        "would write the unit /etc/systemd/system/dialer.service",
+    ]
+    assert list(tmp_path.rglob("*")) == [tmp_path / "etc"]
+
+
+@as_root
+@needs_systemd
+def test_the_command_says_what_comes_next_and_what_stays(run: Callable[..., list[str]], tmp_path: Path) -> None:
+    assert run("install")[-1].startswith("Now edit /etc/mine.toml,")
+    assert " --config /etc/mine.toml serve\n" in (tmp_path / "etc/systemd/system/dialer.service").read_text()
+    assert run("install") == ["everything is as it should be"]
+    assert run("uninstall")[-1].startswith("What stays: /etc/dialer, /var/lib/dialer")
+    assert run("uninstall") == ["everything is as it should be"]
+    assert (tmp_path / "etc/mine.toml").exists()
+
+
+@as_root
+def test_a_step_that_fails_is_a_reason_in_one_line() -> None:
+    def fail() -> None:
+        installing._run("sh", "-c", "echo no room >&2; exit 3")
+
+    with pytest.raises(Refused, match=r"^sh -c .*: no room$"):
+        installation._carry_out(iter([installing.Step("try", fail)]), dry_run=False)
+    with pytest.raises(CannotInstall, match=r"^false: exit status 1$"):
+        installing._run("false")
 
 
 @pytest.mark.parametrize("hidden", ["/home/ana/dialer/.venv/bin/dialer", "/root/.pyenv", "/tmp/dialer"])

@@ -1,5 +1,6 @@
 """The lock of a database: one holder, by whatever path, until the kernel says that it is gone."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from scheduler import server_lock
 from scheduler.server_lock import Reloads, ServedAlready, ServerLock, lock_file, reloads_told, serving_pid
 
 HOLD = """
@@ -34,6 +36,13 @@ def test_a_second_holder_is_refused_and_told_who_the_first_is(database: Path) ->
         ServerLock(database)
     assert refused.value.pid == os.getpid()
     lock.release()
+    ServerLock(database).release()
+
+
+def test_who_only_asks_keeps_no_server_from_starting(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asks = os.open(lock_file(database), os.O_RDONLY | os.O_CREAT, 0o644)
+    fcntl.flock(asks, fcntl.LOCK_SH)
+    monkeypatch.setattr(server_lock.time, "sleep", lambda _: os.close(asks))
     ServerLock(database).release()
 
 
