@@ -38,6 +38,7 @@ lint: install ## ruff, mypy, import contracts
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy deb/build.py
 	$(VENV)/bin/lint-imports
 
 .PHONY: demo

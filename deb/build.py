@@ -34,7 +34,7 @@ FILES: Final = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build, print the path, 0. Raises CalledProcessError where a tool fails: it has said why."""
+    """Build, print the path; 0. Raises CalledProcessError where a tool fails, which has said why."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", type=Path, default=Path("/usr/bin/python3"), help="the system's interpreter")
     parser.add_argument("--output", type=Path, default=PROJECT / "dist", help="the folder for the package")
@@ -70,15 +70,16 @@ def _fill_venv(root: Path, python: Path) -> None:
     pjsua2 = _run(python, "-m", "sip.build", cwd=PROJECT).strip()
     tried = root.with_name("tried.txt")
     tried.write_text("".join(f"{library.name}=={library.version}\n" for library in _tried()), "utf-8")
-    pip = [sys.executable, "-m", "pip", "--python", home / "bin/python", "--disable-pip-version-check", "--quiet"]
-    _run(*pip, "install", "--no-compile", "--no-warn-script-location", "--constraint", tried, pjsua2, PROJECT)
+    options: list[str | Path] = ["--no-compile", "--no-warn-script-location", "--constraint", tried]
+    pip = (sys.executable, "-m", "pip", "--python", home / "bin/python", "--disable-pip-version-check", "--quiet")
+    _run(*pip, "install", *options, pjsua2, PROJECT)
     for file in [*home.glob("bin/*ctivate*"), *home.rglob("direct_url.json")]:
         file.unlink()
     for file in [home / "pyvenv.cfg", *(file for file in (home / "bin").iterdir() if not file.is_symlink())]:
         text = file.read_bytes()
         file.write_bytes(text.replace(os.fsencode(home), os.fsencode(HOME)))
     # Complete, so that nobody writes there later; held valid by their content's hash, which installing does not change.
-    words = ["-q", "-j0", "-s", root, "-p", "/", "--invalidation-mode", "unchecked-hash"]
+    words: list[str | Path] = ["-q", "-j0", "-s", root, "-p", "/", "--invalidation-mode", "unchecked-hash"]
     _run(home / "bin/python", "-m", "compileall", *words, home / "lib")
 
 
@@ -185,4 +186,7 @@ def _date() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except subprocess.CalledProcessError as failed:
+        sys.exit(f"no package was made: {failed}")
