@@ -40,11 +40,12 @@ def routes(backend: Backend, events: Events) -> list[Route]:
             raise bad_request(
                 f"events must be an array of {', '.join(EVENT_TYPES)}", [{"field": "events", "reason": "unknown type"}]
             )
+        # Before a name is looked up: that is something done.
+        require(who.scope, request.method, request.url.path)
         try:
             url = await check_url(given.get("url"), allow_private=events.allow_private())
         except ForbiddenTarget as error:
             raise bad_request(f"url: {error}", [{"field": "url", "reason": str(error)}]) from None
-        require(who.scope, request.method, request.url.path)
         record = await in_thread(webhooks.create, who.account_id, url, list(dict.fromkeys(types)))
         if record is None:
             raise Problem(HTTPStatus.CONFLICT, "The account has as many webhooks as it may have; delete one first")
