@@ -78,6 +78,15 @@ def test_every_setting_that_is_shown_is_known_to_act_or_to_need_a_restart() -> N
     )
 
 
+def test_the_operators_document_says_of_every_section_when_it_acts() -> None:
+    page = (Path(configuration.__file__).parents[1] / "docs/operations.md").read_text()
+    rows = page.partition("### Reload")[2].partition("after a restart")[0].splitlines()
+    for name in RELOADED:
+        assert f"`{name}`" in "\n".join(rows[:-1])
+    for name in ("database", "sip", "api.host", "api.port", "media.directory"):
+        assert f"`{name}`" in rows[-1]
+
+
 class World:
     """A reloader whose file is `given`, and what it did."""
 
