@@ -52,8 +52,8 @@ class AmdRun:
     def _nothing_heard(self) -> Said:
         if self._detector.decision is None:
             return self._decided(Decision(Answerer.UNKNOWN, self._rules.max_decision_ms, "the line was not heard"))
-        waited_ms = round(self._rules.max_beep_wait_seconds * 1000)
-        return self._ready(Ready("none", waited_ms, "the line was not heard any more"))
+        after_ms = self._detector.decision.after_ms + round(self._rules.max_beep_wait_seconds * 1000)
+        return self._ready(Ready("none", after_ms, "the line was not heard any more"))
 
     def _decided(self, decision: Decision) -> Said:
         found = {"decision": decision.answerer.value, "after_ms": decision.after_ms, "reason": decision.reason}

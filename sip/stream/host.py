@@ -42,6 +42,13 @@ class _Carrier:
         else:
             self.waiting.append((order, line))
 
+    def forget(self) -> None:
+        """Nothing that waits is sent any more."""
+        for _, line in self.waiting:
+            if line is not None:
+                line.close()
+        self.waiting.clear()
+
 
 class StreamHost:
     """Opens streams, and tells `receive` of their openings and ends; each that was opened ends once.
@@ -103,6 +110,7 @@ class StreamHost:
             task.cancel()
         carriers = list(self._carriers)
         for carrier in carriers:
+            carrier.forget()
             carrier.child.close()
         for carrier in carriers:
             await carrier.child.reaped()
@@ -158,9 +166,7 @@ class StreamHost:
         carrier.dead = True
         if carrier in self._carriers:
             self._carriers.remove(carrier)
-        for _, line in carrier.waiting:
-            if line is not None:
-                line.close()
+        carrier.forget()
         if not self._stopping:
             log.error("stream process %d: %s, with %d streams", carrier.child.pid, reason, len(carrier.streams))
         for leg, token in carrier.streams.items():

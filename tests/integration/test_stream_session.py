@@ -246,11 +246,13 @@ async def test_our_own_stop_is_told_with_its_reason_and_keys_are_passed_on() -> 
         ('{"type": "dance"}', "there is no type 'dance': mark, clear, stop"),
         ('{"type": "mark"}', "a mark has a name of 200 characters at most"),
         ('{"type": "mark", "name": 7}', "a mark has a name of 200 characters at most"),
+        ('{"type": "mark", "name": "%s"}' % ("x" * 201), "a mark has a name of 200 characters at most"),
+        ('{"type": "stop", "outcome": "%s"}' % ("x" * 201), "an outcome is a text of 200 characters at most"),
         ('{"type": "stop", "outcome": {}}', "an outcome is a text of 200 characters at most"),
         ("[" * 100_000, "is not JSON"),
         ("1" * 5_000, "is not JSON"),
     ],
-    ids=range(8),
+    ids=range(10),
 )
 @async_test
 async def test_what_the_protocol_does_not_know_is_answered_and_ends_nothing(sent: str, reason: str) -> None:
@@ -294,7 +296,10 @@ async def test_a_server_that_does_not_read_costs_the_oldest_second_and_no_memory
                 await asyncio.sleep(0)
         assert world.session._unsent_frames <= MAX_UNSENT
         assert len(world.session._unsent) <= MAX_UNSENT
+        for _ in range(10):
+            world.call.tick(b"\2" * FRAME)
         talk.connection.transport.resume_reading()
+        await talk.until(lambda: talk.audio.endswith(b"\2" * FRAME * 10))
         world.session.stop("max_seconds")
         end = await world.ended()
         assert end.dropped_ms > 0

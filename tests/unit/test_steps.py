@@ -387,7 +387,9 @@ def test_a_line_that_cannot_be_heard_does_not_hold_the_call_up() -> None:
     call.time_up(1)
     assert call.last == []  # the time to decide is over already
     call.time_up(2)
-    assert call.result["amd"]["beep"] == "none"
+    found = call.result["amd"]
+    assert (found["beep"], found["beep_after_ms"] - found["after_ms"]) == ("none", 30_000)
+    assert found["beep_reason"] == "the line was not heard any more"
 
 
 def test_a_machine_that_hangs_up_before_its_tone_was_a_machine_all_the_same() -> None:
