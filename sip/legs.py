@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 PJ_ETOOMANY: Final = 70_010
 ADDRESS_IN_USE: Final = 120_098  # PJ_STATUS_FROM_OS(EADDRINUSE)
 STACK_TRIES_PORTS: Final = 200
+# An order to dial that is older comes from a time in which this process did not run. Its INVITE would leave late, with those of
+# all that time at once.
+HELD_UP_SECONDS: Final = 0.25
 SILENCE_SECONDS: Final = 4.0  # over UDP an INVITE was sent at 0, 0.5, 1.5 and 3.5 s by then (RFC 3261 17.1.1.2)
 
 
@@ -66,6 +69,9 @@ class Legs:
             return
         if not self.accepting and (order.beside is None or self._talking(order.beside) is None):
             self._refuse(order.leg, "the worker is about to leave", transient=True)
+            return
+        if time.monotonic() - order.ordered_at > HELD_UP_SECONDS:
+            self._refuse(order.leg, "the worker was held up", transient=True)
             return
         headers = {"P-Asserted-Identity": identity, "Privacy": "id" if trunk.trunk.anonymous else None}
         for name, value in headers.items():

@@ -76,13 +76,17 @@ class DropTrunk:
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Send an INVITE for `leg` now, to `number` or to `uri`. `beside`: a leg of this worker that it belongs to."""
+    """Send an INVITE for `leg` now, to `number` or to `uri`. `beside`: a leg of this worker that it belongs to.
+
+    `ordered_at` is the main process's CLOCK_MONOTONIC, which is the worker's, too.
+    """
 
     leg: LegId
     trunk: str
     number: str
     caller_id: str
     sip_call_id: str
+    ordered_at: float
     uri: str = ""
     beside: LegId | None = None
 

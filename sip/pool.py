@@ -311,9 +311,8 @@ class WorkerPool:
         else:
             worker.legs.add(leg)
             self._carriers[leg] = worker
-            worker.send(
-                Dial(leg, order.trunk, order.number, order.caller_id, order.sip_call_id, order.uri, order.beside)
-            )
+            where = order.trunk, order.number, order.caller_id, order.sip_call_id
+            worker.send(Dial(leg, *where, time.monotonic(), order.uri, order.beside))
         self._running.grow()
 
     def _worker_beside(self, leg: LegId) -> WorkerProcess | None:

@@ -270,6 +270,8 @@ class AgentLegs:
         self._told.changes.append(AgentMoved(*leg.ids, leg.position, stage, event.at, event.dialog))
 
     def _tell_transferring(self, leg: AgentLeg, at: WallMs) -> None:
+        if leg.attempt is None:
+            return  # the callee was gone before it left
         detail = {"agent": leg.agent.shown, "mode": "bridge", "trunk": leg.trunk, "sip_call_id": leg.sip_call_id}
         self._told.changes.append(TransferMoved(*leg.ids, at, TransferStage.TRANSFERRING, json_text(detail)))
 

@@ -69,8 +69,9 @@ class IllegalTransition(Exception):
 
 LATE: frozenset[tuple[State, Event]] = frozenset(
     {
-        # A provisional or a transmission report that the worker sent before it heard of our hang-up.
-        *((State.ENDING, e) for e in (Event.SENT, Event.RANG, Event.CONFIRMED)),
+        # What the far side said before it heard of our hang-up.
+        (State.ENDING, Event.RANG),
+        (State.ENDING, Event.CONFIRMED),
         # Our limits and orders need not be repeated once the end is under way.
         *(
             (State.ENDING, e)
@@ -116,6 +117,8 @@ MOVES: dict[tuple[State, Event], State] = {
     (State.ANSWERED, Event.TALK_TIMEOUT): State.ENDING,
     (State.ANSWERED, Event.STEPS_ENDED): State.ENDING,
     (State.ANSWERED, Event.CANCEL): State.ENDING,
+    # The worker had the order to hang up behind the order to dial, or was held up between the two.
+    (State.ENDING, Event.SENT): State.ENDING,
     (State.ENDING, Event.LEG_ENDED): State.ENDED,
     (State.ENDING, Event.LEG_REFUSED_TRUNK): State.WAITING,
     (State.ENDING, Event.LEG_LOST): State.ENDED,

@@ -262,7 +262,11 @@ class Attempts:
                 if attempt.lane.gate.look(attempt.call, now.wall_of(admission.at)) is not None:
                     self.end(attempt, Event.DRAIN, Why.CLOSED, now)
                     continue
-                self._arm_retry(attempt, admission.at, now)
+                at = max(admission.at, attempt.lane.stagger.earliest()) if attempt.staggered else admission.at
+                if at > until:
+                    self._set(Mono(at - (until - now.mono)), Timer.RETRY, attempt, attempt.invites)
+                    continue
+                self._arm_retry(attempt, at, now)
 
     def trunk_learned(self, trunk: str, now: Now) -> None:
         """What was heard of the trunk may have changed its state: tell it, and look at all that waits because of it."""
@@ -307,6 +311,8 @@ class Attempts:
         attempt.advance(Event.RETRY)
         attempt.fire_at = fire_at
         attempt.sent = self._pacing.take(attempt.trunk, fire_at)
+        if attempt.staggered:
+            attempt.lane.stagger.take(attempt.sent)
         attempt.stored = False
         self._unstored.append(attempt)
         attempt.sip_call_id = f"{attempt.call.uuid}-{attempt.number}.{attempt.invites}"
@@ -416,7 +422,8 @@ class Attempts:
 
     def _refused(self, attempt: LiveAttempt, event: LegRefused, now: Now) -> None:
         """Nothing went to the wire: a place that is missing for the moment counts as nothing, else it is the trunk's fault."""
-        if event.transient and attempt.asked is None:
+        given_up = attempt.asked is not None and (attempt.asked is not Why.RING_TIMEOUT or not attempt.may_recall)
+        if event.transient and not given_up:
             self._leg_over(attempt, now)
             self._stand_by(attempt)
             self._set(Mono(now.mono + NO_PLACE_RETRY_SECONDS), Timer.RETRY, attempt, attempt.invites)

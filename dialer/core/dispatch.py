@@ -436,7 +436,7 @@ class Dispatch:
             sip_call_id=f"{record.uuid}-{number}",
         )
         attempt.sent = self._pacing.take(pick.trunk, pick.fire_at)
-        if number == 1:
+        if attempt.staggered:
             lane.stagger.take(attempt.sent)
         lane.live += 1
         for quota in lane.quotas:

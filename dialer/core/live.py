@@ -64,6 +64,11 @@ class LiveAttempt(Outgoing):
         """The call's id: a call has one attempt at a time."""
         return self.call.id
 
+    @property
+    def staggered(self) -> bool:
+        """Whether its next INVITE is the first that the callee would see of this campaign, and keeps the stagger."""
+        return self.number == 1 and not self.dialed
+
     def find_trunk(self, usable: Callable[[str], bool]) -> None:
         """Where the trunk is not usable now, or left the route, take the first of the route that is; none: it is waited for."""
         route = self.lane.route

@@ -9,7 +9,7 @@ import pytest
 
 from sip.lab import Entry
 from tests.support.dialer_process import Client, Dialer, eventually
-from tests.support.judge import most_at_once
+from tests.support.judge import most_at_once, shortest_gap
 from tests.support.lab_thread import LabThread
 
 CHANNELS = 8
@@ -119,3 +119,33 @@ def test_dialing_goes_on_while_a_worker_hangs(client: Client, lab: LabThread) ->
     assert len(lab.invites()) == seen["dispositions"]["answered"]
     eventually(lambda: stopped not in client.dialer.workers(), 20, "the worker that hangs is killed")
     eventually(lambda: len(client.dialer.workers()) == 2, 10, "it is replaced")
+
+
+def test_a_worker_that_was_held_up_lets_no_burst_go_and_everybody_is_called_once(
+    tmp_path: Path, lab: LabThread
+) -> None:
+    stagger, count = 0.3, 14
+    dialer = Dialer(tmp_path, {"pbx": lab.trunk}, pacing={"stagger_seconds": stagger}, sip={"workers": 1})
+    dialer.run("db", "migrate")
+    try:
+        client = dialer.start().account()
+        campaign = client.post(client.playbook(), [f"+346004{n:03d}02" for n in range(count)])
+        lab.wait_for("invite", 3)
+        (worker,) = dialer.workers()
+        os.kill(worker, signal.SIGSTOP)
+
+        def armed() -> int:
+            return sum(len(call["attempts"]) for call in client.calls(campaign).values())
+
+        held = len(lab.invites())
+        eventually(lambda: armed() >= held + 4, 10, "calls are ordered of the worker that does not read")
+        os.kill(worker, signal.SIGCONT)
+        seen = client.finished(campaign, 60)
+        client.close()
+    finally:
+        dialer.stop()
+    assert seen["dispositions"] == {"answered": count}
+    assert seen["attempts"] == count
+    invites = lab.invites()
+    assert len({entry.number for entry in invites}) == len(invites) == count
+    assert shortest_gap([entry.monotonic_at for entry in invites]) > stagger - 0.05

@@ -82,6 +82,30 @@ async def test_a_worker_that_is_stopped_is_killed_and_replaced() -> None:
 
 
 @async_test
+async def test_what_a_worker_was_told_to_dial_while_it_was_held_up_does_not_leave_at_once_when_it_goes_on() -> None:
+    async with FarEnd() as far, pool_to(trunk_to(far.port), workers=1) as (pool, events):
+        await _until_up(pool, 1)
+        (worker,) = pool._running.workers.values()
+        os.kill(worker.pid, signal.SIGSTOP)
+        for leg in (ONE, TWO):
+            pool.dial(leg, order())
+        pool.hang_up(TWO)
+        await asyncio.sleep(0.5)
+        os.kill(worker.pid, signal.SIGCONT)
+        for leg in (ONE, TWO):
+            refused = await events.over(leg)
+            assert isinstance(refused, LegRefused)
+            assert (refused.reason, refused.transient) == ("the worker was held up", True)
+        third = order()
+        pool.dial(LegId(3), third)
+        invite = await far.ringing()
+        assert invite.call_id == third.sip_call_id, "an INVITE of before"
+        far.reply(invite, 486)
+        await events.over(LegId(3))
+        assert events.kinds(ONE) == events.kinds(TWO) == ["LegRefused"]
+
+
+@async_test
 async def test_a_server_that_is_killed_leaves_nobody_in_a_call() -> None:
     script = """
 import asyncio, sys

@@ -107,9 +107,12 @@ class StoresAgree(RuleBasedStateMachine):
 
     @rule(call=calls, after=times)
     def snooze(self, call: int, after: int) -> None:
-        if any(isinstance(c, CallSnoozed | RecallScheduled) and c.call == call for c in self.batch):
-            return  # the core gives a call one timer at a time
-        self.batch.append(CallSnoozed(*self.of(call), self.number(call) + 1, WallMs(self.now + after), "later"))
+        if not self.given_a_timer(CallId(call)):
+            self.batch.append(CallSnoozed(*self.of(call), self.number(call) + 1, WallMs(self.now + after), "later"))
+
+    def given_a_timer(self, call: CallId) -> bool:
+        """The core gives a call one timer at a time."""
+        return any(isinstance(c, CallSnoozed | RecallScheduled) and c.call == call for c in self.batch)
 
     @rule(call=calls)
     def finish_without_an_attempt(self, call: int) -> None:
@@ -154,7 +157,8 @@ class StoresAgree(RuleBasedStateMachine):
     @rule(call=calls)
     def release(self, call: int) -> None:
         for held in self.fake.under_review(CallId(1), CallId(call), 2):
-            self.batch.append(CallSnoozed(*self.of(held.id), held.number, held.due_at, "released"))
+            if not self.given_a_timer(held.id):
+                self.batch.append(CallSnoozed(*self.of(held.id), held.number, held.due_at, "released"))
 
     @rule()
     def reopen(self) -> None:

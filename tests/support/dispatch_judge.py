@@ -65,7 +65,7 @@ def slack(interval: float) -> float:
 
 @dataclass(slots=True)
 class Leg:
-    """One INVITE on the wire, as the far side sees it."""
+    """One INVITE on the wire, as the far side sees it. `first`: unless it is refused, none of the attempt has left before."""
 
     id: LegId
     call: CallId
@@ -78,6 +78,8 @@ class Leg:
     answered: bool = False
     hung_up: bool = False
     hung_up_at: WallMs | None = None
+    ordered: bool = False
+    first: bool = False
     playing: int | None = None
     # Of a leg to an agent: the callee's leg, the leg's record, and until when it may ring.
     beside: LegId | None = None
@@ -110,6 +112,7 @@ class Line:
     rang: bool = False
     answered: bool = False
     lost: bool = False
+    left: bool = False
 
 
 @dataclass
@@ -342,7 +345,6 @@ class Judge:
         assert call is not None, "an INVITE left that is not on disk"
         line, campaign = self.lines[call], self.campaign_of(call)
         assert order.sip_call_id not in self.invites, "an INVITE left twice"
-        first_invite = not any(sent.startswith(line.invite.split(".")[0]) for sent in self.invites)
         self.invites.add(order.sip_call_id)
         assert not line.rang
         assert wall >= line.due_at or self.stepped_back_at >= line.decided_at, "an INVITE left early"
@@ -351,10 +353,11 @@ class Judge:
         assert all(leg.phone != order.number for leg in callees), "two legs to one number"
         assert all(self.store.calls[other].phone != order.number for other in self.unheard), "a number that may ring"
         assert order.number == self.store.calls[call].phone
-        self.legs[order.leg] = Leg(order.leg, call, order.number, order.trunk, wall, now)
+        leg = self.legs[order.leg] = Leg(order.leg, call, order.number, order.trunk, wall, now, first=not line.left)
+        line.left = True
         assert self.armed.pop(call) == order.trunk
         self._judge_departure(order.trunk, line.configuration, now)
-        if line.number == 1 and first_invite:
+        if line.number == 1 and leg.first:
             self._judge_stagger(campaign, line, now)
 
     def _judge_departure(self, name: str, configuration: int, now: float) -> None:
@@ -443,7 +446,9 @@ class Judge:
     def _expect_retry(self, leg: Leg, line: Line, event: LegEnded | LegRefused) -> None:
         """Where and when a technical retry would follow, if one does."""
         now = line.retry_since = self.clock.mono
-        if isinstance(event, LegRefused) and event.transient and not leg.hung_up:
+        if isinstance(event, LegRefused):
+            line.left = not leg.first
+        if isinstance(event, LegRefused) and event.transient and not leg.ordered:
             line.retry = line.trunk, now + 0.5
             return
         order = self.campaign_of(leg.call).playbook.trunks
@@ -463,7 +468,7 @@ class Judge:
     def hung_up(self, id_: LegId, *, ordered: bool) -> None:
         leg = self.legs[id_]
         assert not leg.hung_up, "hung up twice"
-        leg.hung_up, leg.hung_up_at = True, self.clock.wall
+        leg.hung_up, leg.hung_up_at, leg.ordered = True, self.clock.wall, ordered
         if leg.beside is not None:
             self.agents.hung_up(leg, ordered=ordered)
             return
@@ -552,7 +557,9 @@ class Judge:
             behind += [
                 call
                 for call, line in self.lines.items()
-                if self._retry_waits(call, line) and self.campaign_of(call).id == held.campaign.id
+                if self._retry_waits(call, line)
+                and self.campaign_of(call).id == held.campaign.id
+                and (staggered or line.left or line.number > 1)
             ]
         return behind
 

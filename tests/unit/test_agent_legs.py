@@ -143,6 +143,18 @@ def test_a_trunk_that_refuses_is_followed_by_the_next_with_a_record_of_its_own()
     assert not callee.hung_up
 
 
+def test_an_agents_invite_that_is_told_of_after_the_callee_hung_up_is_on_its_own_record_only() -> None:
+    bench, callee = talking()
+    agent = agents_leg(bench)
+    bench.happen(callee, "bye")
+    bench.happen(agent, "sent")
+    bench.happen(agent, "final 487")
+    bench.advance(0.1)
+    assert [change.stage for change in changes(bench, AgentMoved)] == ["dialed"]
+    assert changes(bench, TransferMoved) == []
+    assert bench.dispatch.idle
+
+
 def test_a_worker_without_a_place_is_asked_again_on_the_same_trunk() -> None:
     bench, _ = talking(trunks=["agents"])
     bench.happen(agents_leg(bench), "refused transient")

@@ -11,7 +11,7 @@ fire               dialing   -         -         -         -         -         -
 retry              -         -         -         -         -         armed     -
 drain              ended     ending    ending    late      late      ended     late
 cancel             ended     ending    ending    ending    late      ended     late
-sent               -         dialing   late      late      late      late      late
+sent               -         dialing   late      late      ending    late      late
 rang               -         ringing   late      late      late      late      late
 confirmed          -         answered  answered  -         late      -         late
 leg_ended          -         ended     ended     ended     ended     -         late

@@ -7,6 +7,7 @@ import pytest
 
 from dialer.core.changes import (
     AttemptArmed,
+    AttemptDialed,
     AttemptEnded,
     AttemptRetried,
     CallFinished,
@@ -16,7 +17,7 @@ from dialer.core.changes import (
     RecallScheduled,
 )
 from dialer.core.dispatch import ARM_AHEAD_SECONDS, SNOOZE_MS
-from dialer.core.events import Answered, EndedBy, LegEnded, LegLost, Rang
+from dialer.core.events import Answered, EndedBy, InviteSent, LegEnded, LegLost, Rang
 from dialer.core.model import CallId, Campaign, CampaignStatus, Disposition, OpenAttempt, Trunk, WallMs
 from dialer.core.playbook import Playbook
 from tests.support.dispatch_judge import Leg
@@ -216,6 +217,63 @@ def test_a_worker_without_a_place_costs_half_a_second_and_no_retry_round() -> No
         bench.advance(0.52)
     assert only_leg(bench).trunk == "main"
     assert changes(bench, AttemptEnded) == []
+
+
+def test_an_order_that_a_worker_found_too_old_after_the_ring_timeout_was_no_attempt() -> None:
+    bench = rig()
+    submit(bench, "+1", recall_ms=(100,))
+    bench.advance(10.01)
+    assert only_leg(bench).hung_up
+    bench.happen(only_leg(bench), "refused transient")
+    bench.advance(0.52)
+    bench.happen(ring(bench), "final 486")
+    bench.advance(0.05)
+    assert [(c.number, c.disposition) for c in changes(bench, AttemptEnded)] == [(1, Disposition.BUSY)]
+
+
+def test_first_attempts_that_no_worker_would_send_keep_the_campaigns_stagger_when_they_go() -> None:
+    bench = rig()
+    submit(bench, "+1", "+2", "+3", "+4", stagger_ms=300)
+    bench.advance(0.61)
+    assert len(bench.judge.legs) == 3
+    for leg in list(bench.judge.legs.values()):
+        bench.happen(leg, "refused transient")
+    tried = len(bench.judge.departures["main"])
+    bench.advance(5)
+    times = bench.judge.departures["main"][tried:]
+    assert sorted(leg.phone for leg in bench.judge.legs.values()) == ["+1", "+2", "+3", "+4"]
+    assert all(later - sooner >= 0.298 for sooner, later in pairwise(times))
+    assert times[-1] - times[0] < 0.95
+
+
+@pytest.mark.parametrize("over", ["call", "campaign"])
+def test_an_order_that_a_worker_found_too_old_after_a_cancel_is_not_given_again(over: str) -> None:
+    bench = rig()
+    campaign = submit(bench, "+1", recall_ms=(100,))
+    leg = only_leg(bench)
+    if over == "call":
+        bench.cancel_call(CallId(1))
+    else:
+        bench.cancel(campaign.id)
+    bench.happen(leg, "refused transient")
+    bench.advance(5)
+    assert [change.disposition for change in changes(bench, CallFinished)] == [Disposition.CANCELLED]
+    assert len(bench.judge.invites) == 1
+
+
+def test_an_invite_that_is_told_of_after_the_ring_timeout_is_on_record_and_recalls_count_from_it() -> None:
+    bench = rig()
+    submit(bench, "+1", recall_ms=(20_000,))
+    leg = only_leg(bench)
+    bench.advance(9.9)
+    sent_at = bench.clock.wall
+    bench.advance(0.2)
+    assert leg.hung_up
+    bench.news(InviteSent(leg.id, sent_at, "dialog"))
+    bench.happen(leg, "final 487")
+    bench.advance(0.1)
+    assert [change.at for change in changes(bench, AttemptDialed)] == [sent_at]
+    assert [change.due_at for change in changes(bench, RecallScheduled)] == [sent_at + 20_000]
 
 
 def test_a_technical_retry_waits_for_the_trunks_rate_and_then_goes_by_itself() -> None:

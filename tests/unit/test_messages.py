@@ -26,12 +26,13 @@ def test_every_message_comes_out_as_it_went_in(message: Any) -> None:
 
 
 def test_a_line_is_the_messages_name_and_its_fields() -> None:
-    dial = b'Dial {"leg":7,"trunk":"pbx","number":"+34600","caller_id":"","sip_call_id":"id","uri":"","beside":null}'
-    assert encode(Dial(LegId(7), "pbx", "+34600", "", "id")) == dial
+    fields = b'"leg":7,"trunk":"pbx","number":"+34600","caller_id":"","sip_call_id":"id","ordered_at":5000.25'
+    dial = b'Dial {%b,"uri":"","beside":null}' % fields
+    assert encode(Dial(LegId(7), "pbx", "+34600", "", "id", 5000.25)) == dial
     end = LegEnded(LegId(7), WallMs(5), EndedBy.FAR, 486, 17, None, "Busy", {"jitter_ms": 0.5})
-    name, _, fields = encode(end).partition(b" ")
+    name, _, told = encode(end).partition(b" ")
     assert name == b"LegEnded"
-    assert json.loads(fields)["by"] == "far"
+    assert json.loads(told)["by"] == "far"
 
 
 def test_what_a_peer_wrote_in_another_encoding_is_told_as_far_as_it_can_be_read() -> None:
