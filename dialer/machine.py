@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from config.sections import TrunkSettings
 from config.settings import Settings
@@ -135,3 +136,44 @@ def audio_files(directory: Path) -> frozenset[str]:
     """
     names = (path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file())
     return frozenset(name for name in names if not name.startswith((f"{OWN_FOLDER}/", f"{RECORDINGS}/")))
+
+
+def stream_options(settings: Settings) -> dict[str, Any]:
+    """For `WorkerPool.follow_streams`."""
+    stream = settings.stream
+    return {"private_streams": stream.allow_private, "stream_secret": stream.secret.get_secret_value()}
+
+
+def pool_options(settings: Settings) -> dict[str, Any]:
+    """For a `WorkerPool`, beside its trunks and its size."""
+    sip = settings.sip
+    return {
+        "media_directory": settings.media.directory,
+        "bind_host": sip.bind_host,
+        "port": sip.port,
+        "rtp_ports": (sip.rtp_port_min, sip.rtp_port_max) if sip.rtp_port_min and sip.rtp_port_max else None,
+        "workers": sip.workers,
+        "signalling_dscp": sip.signalling_dscp,
+        "media_dscp": sip.media_dscp,
+        "log": log_style(settings),
+        **stream_options(settings),
+    }
+
+
+def asker_options(settings: Settings) -> dict[str, Any]:
+    """For a `WebhookAsker`."""
+    webhooks = settings.webhooks
+    return {"allow_private": webhooks.allow_private, "secret": webhooks.secret.get_secret_value()}
+
+
+def library_options(settings: Settings) -> dict[str, Any]:
+    """For a `Library`, beside its folder."""
+    speech, keep_days = settings.speech, settings.media.keep_recordings_days
+    if speech is None:
+        return {"command": None, "keep_recordings_days": keep_days}
+    return {
+        "command": speech.command,
+        "voice": speech.voice,
+        "parallel": speech.max_parallel,
+        "keep_recordings_days": keep_days,
+    }

@@ -41,12 +41,16 @@ from dialer.event_loop import new_event_loop
 from dialer.log_lines import LogStyle
 from dialer.logs import configure
 from dialer.machine import (
+    asker_options,
     destination_rules,
     engine_limits,
     intake_rules,
+    library_options,
     log_style,
     machine_of,
     phone_rules,
+    pool_options,
+    stream_options,
     trunk_profiles,
     trunks_of,
 )
@@ -224,7 +228,7 @@ class Service:
         library.start()
         parts.push_async_callback(library.close)
         self._watching = Watching(settings.page, database, clock) if settings.page.enabled else None
-        asker = self._asker = WebhookAsker(**_questions(settings))
+        asker = self._asker = WebhookAsker(**asker_options(settings))
         parts.push_async_callback(asker.close)
         handles = Handles(database)
         self._call_log = CallLog(handles.call_uuid, handles.campaign_uuid)
@@ -293,25 +297,15 @@ class Service:
 
     def _new_library(self) -> Library:
         try:
-            return Library(self._settings.media.directory, **_sounds(self._settings))
+            return Library(self._settings.media.directory, **library_options(self._settings))
         except OSError as fault:
             raise CannotStart(f"media.directory: {fault}") from fault
 
     async def _start_pool(self, parts: AsyncExitStack) -> None:
-        sip = self._settings.sip
-        rtp = (sip.rtp_port_min, sip.rtp_port_max) if sip.rtp_port_min and sip.rtp_port_max else None
         self._pool = WorkerPool(
             trunk_profiles(self._settings),
             max_concurrent_calls=self._settings.pacing.max_concurrent_calls,
-            media_directory=self._settings.media.directory,
-            bind_host=sip.bind_host,
-            port=sip.port,
-            rtp_ports=rtp,
-            workers=sip.workers,
-            signalling_dscp=sip.signalling_dscp,
-            media_dscp=sip.media_dscp,
-            **_streams(self._settings),
-            log=log_style(self._settings),
+            **pool_options(self._settings),
         )
         # The engine has drained by then: what is left gets no more time.
         parts.push_async_callback(self._pool.stop, 0)
@@ -337,8 +331,8 @@ class Service:
         if new.log != old.log:
             configure(log_style(new))
             self._pool.speak(log_style(new))
-        self._pool.follow_streams(**_streams(new))
-        self._asker.follow(**_questions(new))
+        self._pool.follow_streams(**stream_options(new))
+        self._asker.follow(**asker_options(new))
         # In one go: the workers know a trunk before the engine dials on it.
         put_in_place()
         before = {profile.name: profile for profile in trunk_profiles(old)}
@@ -349,7 +343,7 @@ class Service:
         if new.limits.requests_per_second != old.limits.requests_per_second:
             self._admission.limit = _rate_limit(new)
         if (new.speech, new.media) != (old.speech, old.media):
-            self._library.follow(**_sounds(new))
+            self._library.follow(**library_options(new))
         if new.backup != old.backup:
             await self._stop_backups()
             self._start_backups()
@@ -424,25 +418,3 @@ def _in_force(settings: Settings) -> tuple[IntakeRules, Machine, LogStyle]:
 def _rate_limit(settings: Settings) -> RateLimit | None:
     per_second = settings.limits.requests_per_second
     return None if per_second is None else RateLimit(per_second, time.monotonic)
-
-
-def _streams(settings: Settings) -> dict[str, Any]:
-    stream = settings.stream
-    return {"private_streams": stream.allow_private, "stream_secret": stream.secret.get_secret_value()}
-
-
-def _questions(settings: Settings) -> dict[str, Any]:
-    webhooks = settings.webhooks
-    return {"allow_private": webhooks.allow_private, "secret": webhooks.secret.get_secret_value()}
-
-
-def _sounds(settings: Settings) -> dict[str, Any]:
-    speech, keep_days = settings.speech, settings.media.keep_recordings_days
-    if speech is None:
-        return {"command": None, "keep_recordings_days": keep_days}
-    return {
-        "command": speech.command,
-        "voice": speech.voice,
-        "parallel": speech.max_parallel,
-        "keep_recordings_days": keep_days,
-    }

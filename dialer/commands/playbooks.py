@@ -3,12 +3,13 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from api.identifiers import canonical_uuid
 from dialer.commands.accounts import AccountName, account_named, opened
+from dialer.core.contact import ContactFields, read_fields
 from dialer.core.playbook import Machine, Playbook
 from dialer.core.playbook_reading import read_playbook
 from dialer.machine import machine_of
@@ -67,6 +68,52 @@ def check(context: typer.Context, file: PlaybookFile) -> None:
     """Check a playbook against this machine's trunks and audio, and store nothing; every fault is told by its path."""
     playbook = read_file(file, machine_of(invocation(context).settings))
     say(f"{playbook.name}: {len(playbook.steps)} steps, no fault")
+
+
+@app.command("try")
+def try_it(
+    context: typer.Context,
+    file: PlaybookFile,
+    to: Annotated[
+        str, typer.Option(metavar="URI", help="Whom to call: sip:USER@HOST, or a number over the playbook's trunks.")
+    ],
+    field: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="A field of the contact, such as first_name=Ana or custom_fields.plan=gold."
+        ),
+    ] = None,
+) -> None:
+    """Make one call with a playbook now, and watch its steps; nothing is stored, and no server is needed.
+
+    The call's result is printed. Exit status: 0 answered; 3 answered, and a step had a fault; 4 busy; 5 no answer; 6 declined;
+    7 unreachable; 8 no such number; 9 the trunk failed; 10 a machine answered; 1 anything else.
+    """
+    from dialer import trial
+
+    settings = invocation(context).settings
+    playbook = read_file(file, machine_of(settings))
+    raise typer.Exit(trial.run(settings, playbook, to, _contact(field or [])))
+
+
+def _contact(given: list[str]) -> dict[str, Any]:
+    """The contact with these fields, each NAME=VALUE."""
+    contact: dict[str, Any] = {}
+    for pair in given:
+        name, equals, value = pair.partition("=")
+        family, dot, key = name.partition(".")
+        if not equals or (dot and (family != "custom_fields" or not key)):
+            raise typer.BadParameter(f"{pair!r} must be NAME=VALUE or custom_fields.NAME=VALUE", param_hint="--field")
+        if dot:
+            contact.setdefault(family, {})[key] = value
+        elif name in ContactFields.__annotations__ and name != "custom_fields":
+            contact[name] = value
+        else:
+            raise typer.BadParameter(f"a contact has no field {name!r}", param_hint="--field")
+    _, faults = read_fields(contact)
+    if faults:
+        raise typer.BadParameter(f"{faults[0][0]} {faults[0][1]}", param_hint="--field")
+    return contact
 
 
 @app.command("schema")
