@@ -6,6 +6,7 @@ It stands beside a server that runs: it does not count in that one's limits, and
 import asyncio
 import json
 import re
+import signal
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 from api.webhook_asker import WebhookAsker
 from config.settings import Settings
+from dialer.core.agents import AgentRules
 from dialer.core.changes import CallFinished, CallSnoozed, Change
 from dialer.core.dispatch import Limits
 from dialer.core.events import LegEvent
@@ -30,6 +32,7 @@ from dialer.core.model import (
     OpenAttempt,
     WallMs,
 )
+from dialer.core.phone import normalize
 from dialer.core.playbook import Machine, Playbook
 from dialer.engine import Engine
 from dialer.event_loop import new_event_loop
@@ -58,6 +61,8 @@ CALL, CAMPAIGN = CallId(1), CampaignId(1)
 CALLS: Final = 4  # the call, an agent's leg, and those of before that are still to be confirmed as over
 ELSEWHERE: Final = "(direct)"  # the trunk to the host of a URI that no configured one leads to; none has such a name
 _URI: Final = re.compile(r"(?i:sips?):([A-Za-z0-9._+*-]{1,64})@([^;@\s]+)((?:;[A-Za-z0-9=._-]+)*)")
+STOPPED: Final = 130  # as a shell has it for Ctrl-C
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +77,31 @@ class Called:
 
 def read_called(to: str, trunks: Sequence[str], machine: Machine) -> Called:
     """Whom `to` names: a number that calls may go to, or a SIP URI, whatever host that has. Raises `Refused`."""
+    agents = machine.agents
     found = _URI.fullmatch(to)
     try:
-        if found is None or (found[2].lower() in machine.agents.domains and not found[3]):
-            agent = machine.agents.read(to, trunks)
-            return Called(agent.number or (found[1] if found else ""), agent.uri, agent.trunks[0] if agent.uri else "")
+        if found is None:
+            return Called(agents.read(to, trunks).number)
         user, host, parameters = found.groups()
+        _hold_to_limits(user, agents)
+        leading = agents.domains.get(host.lower(), ())
+        if leading and not parameters:
+            trunk = next((trunk for trunk in trunks if trunk in leading), leading[0])
+            return Called(user, f"sip:{user}@{host}", trunk)
         direct = TrunkProfile(ELSEWHERE, f"{to.partition(':')[0]}:{host}{parameters}")
         return Called(user, f"sip:{user}@{direct.target.host_port}", ELSEWHERE, direct)
     except (ValueError, UnfitForSip) as fault:
         raise Refused(f"--to {to}: {fault}") from None
+
+
+def _hold_to_limits(user: str, agents: AgentRules) -> None:
+    """Raise ValueError where the user of a URI is a number that calls may not go to; what is no number stays as it is."""
+    try:
+        number = normalize(user, agents.phone)
+    except ValueError:
+        return
+    for _, reason in agents.destinations.refused([number]):
+        raise ValueError(reason)
 
 
 def run(settings: Settings, playbook: Playbook, to: str, contact: Mapping[str, Any]) -> int:
@@ -99,15 +119,26 @@ def run(settings: Settings, playbook: Playbook, to: str, contact: Mapping[str, A
 
 
 async def _call(settings: Settings, playbook: Playbook, called: Called, contact: Mapping[str, Any]) -> int:
-    over = asyncio.Event()
+    over, stopped = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
 
-    def refused() -> None:
-        asyncio.get_running_loop().call_soon(engine.cancel_call, CALL)
+    def stop() -> None:
+        stopped.set()
+        # A second signal does not wait for the goodbye: the workers say it when this process is gone.
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
 
-    trace = Trace(playbook, say, finished=over.set, refused=refused)
-    # Legal hours are for those who did not ask to be called.
-    now_at_all = playbook.model_copy(update={"calling_hours": None})
-    store = _TrialStore(now_at_all, CallRecord(CALL, str(uuid.uuid4()), called.phone, dict(contact)), trace.told)
+    for number in SIGNALS:
+        loop.add_signal_handler(number, stop)
+
+    def give_up() -> None:
+        loop.call_soon(engine.cancel_call, CALL)
+
+    trace = Trace(playbook, say, finished=over.set, give_up=give_up)
+    # Legal hours are for those who did not ask to be called; to one URI there is one way.
+    trunks = playbook.trunks[:1] if called.uri else playbook.trunks
+    tried = playbook.model_copy(update={"calling_hours": None, "trunks": trunks})
+    store = _TrialStore(tried, CallRecord(CALL, str(uuid.uuid4()), called.phone, dict(contact)), trace.told)
     async with AsyncExitStack() as parts:
         pool = _TrialPool(called, trace, settings)
         parts.push_async_callback(pool.stop, 0)
@@ -130,19 +161,22 @@ async def _call(settings: Settings, playbook: Playbook, called: Called, contact:
         engine.start()
         pool.on_state(engine.wake)
         engine.submitted(CAMPAIGN)
-        waits = asyncio.ensure_future(over.wait())
-        try:
-            await asyncio.wait((waits, engine.failed), return_when=asyncio.FIRST_COMPLETED)
-            if engine.failed.done():
-                await engine.failed
-        finally:
-            waits.cancel()
-            # Also where a person has had enough of it: who is called must not be left in the call.
-            await engine.drain(0)
-    status, outcome = trace.outcome
-    trace.line(f"{outcome['disposition']}: {outcome['reason']}")
+        told = [asyncio.ensure_future(event.wait()) for event in (over, stopped)]
+        ends: list[asyncio.Future[Any]] = [*told, engine.failed]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in told:
+            end.cancel()
+        if engine.failed.done():
+            await engine.failed
+        by_a_person = stopped.is_set() and not over.is_set()
+        if by_a_person:
+            trace.line("stopped")
+            engine.cancel_call(CALL)
+        await engine.drain(0)
+        status, outcome = trace.outcome
+        trace.line(f"{outcome['disposition']}: {outcome['reason']}")
     give(json.dumps(outcome, ensure_ascii=False))
-    return status
+    return STOPPED if by_a_person else status
 
 
 class _TrialPool(WorkerPool):
@@ -178,7 +212,10 @@ class _TrialPool(WorkerPool):
 
 
 class _TrialStore:
-    """Implements `dialer.ports.Store` for one call of one campaign, in memory. `tell` is given all changes."""
+    """Implements `dialer.ports.Store` for one call of one campaign, in memory. `tell` is given all changes.
+
+    The real one would need a file, its migrations and an intake that takes what is no number.
+    """
 
     def __init__(self, playbook: Playbook, record: CallRecord, tell: Callable[[Change], None]) -> None:
         self._campaign = Campaign(

@@ -1,12 +1,19 @@
 """What `dialer playbook try` shows of its call, line by line as it happens, and what the call comes to."""
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import Any, Final
 
-from dialer.core.changes import AttemptEnded, CallFinished, CallSnoozed, Change, StepTaken
+from dialer.core.changes import (
+    AttemptEnded,
+    CallFinished,
+    CallSnoozed,
+    Change,
+    StepTaken,
+)
 from dialer.core.disposition import Evidence, Verdict, classify
 from dialer.core.events import (
     Answered,
@@ -43,38 +50,43 @@ class Exit(IntEnum):
 
 _SHOWN_APART: Final = frozenset({"step", "of_answer", "do", "label", "at", "ended_at"})
 _FAULTS: Final = ("fault", "audio_fault")
+# What is put off for longer than this (speech that is not ready is for half a second) is not awaited.
+PATIENCE_SECONDS: Final = 2
 
 
 class Trace:
     """Told orders, news and changes of the one call, it writes lines. `finished` is called once, when the call is over.
 
-    `refused` is called when the called side, or the way there, has refused: what would be tried again is not, in a trial.
+    A trial does not wait for better times: `give_up` is called where the core would try again later.
     """
 
     def __init__(
         self,
         playbook: Playbook,
         write: Callable[[str], None],
+        *,
         finished: Callable[[], None],
-        refused: Callable[[], None],
+        give_up: Callable[[], None],
     ) -> None:
         self._steps = playbook.steps
         self._write = write
         self._finished = finished
-        self._refused = refused
+        self._give_up = give_up
+        self._invites = 0
+        self._ended = False
         self._began = time.monotonic()
         self._agents: set[LegId] = set()
         self._answered: set[LegId] = set()
         self._waits = ""
         self._faulty = False
-        self._refusal: Verdict | None = None
+        self._given_up: Verdict | None = None
         self._end = Verdict(Disposition.INTERRUPTED, "the call did not end")
         self._result: dict[str, Any] | None = None
 
     @property
     def outcome(self) -> tuple[Exit, dict[str, Any]]:
         """How the command ends, and the call's disposition, reason and result."""
-        end = self._refusal or self._end
+        end = self._given_up or self._end
         told = {"disposition": end.disposition, "reason": end.reason, "result": self._result}
         if end.disposition is Disposition.ANSWERED:
             return Exit.FAULTY if self._faulty else Exit.ANSWERED, told
@@ -88,6 +100,8 @@ class Trace:
         """An INVITE is about to leave."""
         if order.beside is not None:
             self._agents.add(leg)
+        else:
+            self._invites += 1
         shown = f", as {order.caller_id}" if order.caller_id else ""
         self._tell(leg, f"INVITE to {order.uri or order.number} over {order.trunk}{shown}")
 
@@ -118,14 +132,18 @@ class Trace:
             case StepTaken(line=line, result=result):
                 self._step(json.loads(line))
                 self._result = self._result if result is None else json.loads(result)
-            case CallSnoozed(reason=reason) if reason != self._waits:
-                self._waits = reason
-                self.line(f"waits: {reason}")
+            case CallSnoozed(reason=reason, due_at=due_at):
+                if due_at / 1000 - time.time() > PATIENCE_SECONDS:
+                    self._end_with(Verdict(Disposition.EXPIRED, reason))
+                elif reason != self._waits:
+                    self._waits = reason
+                    self.line(f"waits: {reason}")
             case AttemptEnded(disposition=disposition, reason=reason):
                 self._end = Verdict(disposition, reason)
             case CallFinished(disposition=disposition, reason=reason, attempted=attempted):
                 if not attempted:
                     self._end = Verdict(disposition, reason)
+                self._ended = True
                 self._finished()
 
     def _tell(self, leg: LegId, text: str) -> None:
@@ -138,9 +156,20 @@ class Trace:
             self._tell(end.leg, f"hung up by {whose}")
             return
         self._tell(end.leg, f"over: {words}")
-        if end.leg not in self._agents and end.by is not EndedBy.US:
-            self._refusal = classify(Evidence(end.sip_status, end.by, end.q850, phrase=end.reason))
-            self._refused()
+        if end.leg not in self._agents:
+            asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._look, self._invites, end)
+
+    def _look(self, invites: int, end: LegEnded) -> None:
+        """The INVITE came to nothing: by now the call is over, or the next trunk was tried, or the core waits.
+
+        It waits to try again, or to know what the trunk's word is worth.
+        """
+        if invites == self._invites and not self._ended:
+            self._end_with(classify(Evidence(end.sip_status, end.by, end.q850, phrase=end.reason)))
+
+    def _end_with(self, verdict: Verdict) -> None:
+        self._given_up = verdict
+        self._give_up()
 
     def _step(self, line: Mapping[str, Any]) -> None:
         place = line["step"]
