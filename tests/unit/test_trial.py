@@ -9,9 +9,10 @@ from dialer.terminal import Refused
 from dialer.trial import ELSEWHERE, read_called
 
 MACHINE = Machine(
+    {},
     agents=AgentRules(
         destinations=DestinationRules(refuse_premium=True), domains={"pbx.example": ("a", "b"), "other.example": ("c",)}
-    )
+    ),
 )
 
 
