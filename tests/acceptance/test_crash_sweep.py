@@ -1,14 +1,15 @@
 """The server and all its processes are killed at commits, in the middle of writes and at random instants.
 
 After each restart the campaign goes on, and at its end the called side's log is held against every promise. The long sweep
-is for `pytest -m slow -s`; docs/durability.md has its result.
+is for `pytest -m slow -s --write tests/acceptance/test_crash_sweep.py`, which puts its result into docs/durability.md.
 """
 
 import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ CONTACTS = 40
 CONTACTS_EACH_COMMIT = 20  # a story for each commit: two hundred of them
 WRITES_BETWEEN_KILLS = 40
 RANDOM_STORIES, RANDOM_KILLS = 40, 5
+DOCUMENT = Path(__file__).parents[2] / "docs" / "durability.md"
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +83,48 @@ class Report:
         sys.stdout.flush()
 
     def __str__(self) -> str:
-        return f"{self.title}: " + ", ".join(f"{count} {name}" for name, count in self.sums.items())
+        return f"{self.title}: {self._counts()}"
+
+    def _counts(self) -> str:
+        return ", ".join(f"{count} {name}" for name, count in self.sums.items())
+
+    def keep(self, row: str, document: Path) -> None:
+        """Put the result into its row of the document's table."""
+        head, text = f"| {row} |", document.read_text("utf-8")
+        (old,) = [line for line in text.splitlines() if line.startswith(head)]
+        new = f"{head} {self._counts()} | {datetime.now(UTC):%Y-%m-%d} |"
+        document.write_text(text.replace(old, new), "utf-8")
+
+
+@pytest.fixture
+def keep(request: pytest.FixtureRequest) -> Callable[[Report, str], None]:
+    """Keeps what a sweep came to, where that was asked for."""
+
+    def write(report: Report, row: str) -> None:
+        if request.config.getoption("write"):
+            report.keep(row, DOCUMENT)
+
+    return write
+
+
+@pytest.mark.parametrize("row", ["each commit", "each sync", "each 40th write", "random instants"])
+def test_a_sweeps_result_has_a_row_in_the_document(tmp_path: Path, row: str) -> None:
+    document = tmp_path / "durability.md"
+    document.write_text(DOCUMENT.read_text("utf-8"), "utf-8")
+    report = Report("killed")
+    report.sums.update(stories=3, kills=7)
+    report.keep(row, document)
+    old, new = DOCUMENT.read_text("utf-8").splitlines(), document.read_text("utf-8").splitlines()
+    (changed,) = [after for before, after in zip(old, new, strict=True) if before != after]
+    assert changed.startswith(f"| {row} | 3 stories, 7 kills | 2")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3 * 3600)
 @pytest.mark.parametrize("point", ["commit", "sync"])
-def test_long_sweep_killed_at_every_commit_in_turn(tmp_path: Path, prepared: Path, point: str) -> None:
+def test_long_sweep_killed_at_every_commit_in_turn(
+    tmp_path: Path, prepared: Path, keep: Callable[[Report, str], None], point: str
+) -> None:
     with Story.told(tmp_path / "whole", prepared) as whole:
         whole.begin(CONTACTS_EACH_COMMIT)
         begun = whole.disk.commits
@@ -103,11 +140,14 @@ def test_long_sweep_killed_at_every_commit_in_turn(tmp_path: Path, prepared: Pat
                 story.restart()
             kill(0)
             report.add(story.finish())
+    keep(report, f"each {point}")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3 * 3600)
-def test_long_sweep_killed_in_the_middle_of_writes(tmp_path: Path, prepared: Path) -> None:
+def test_long_sweep_killed_in_the_middle_of_writes(
+    tmp_path: Path, prepared: Path, keep: Callable[[Report, str], None]
+) -> None:
     report = Report(f"killed at every {WRITES_BETWEEN_KILLS}th write")
     write = 1
     while True:
@@ -119,13 +159,16 @@ def test_long_sweep_killed_in_the_middle_of_writes(tmp_path: Path, prepared: Pat
                 story.restart()
             report.add(story.finish())
         if not died:
-            return
+            break
         write += WRITES_BETWEEN_KILLS
+    keep(report, f"each {WRITES_BETWEEN_KILLS}th write")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3 * 3600)
-def test_long_sweep_killed_at_random_instants(tmp_path: Path, prepared: Path) -> None:
+def test_long_sweep_killed_at_random_instants(
+    tmp_path: Path, prepared: Path, keep: Callable[[Report, str], None]
+) -> None:
     dice = random.Random(20_260_101)
     report = Report("killed at random instants")
     for number in range(RANDOM_STORIES):
@@ -136,3 +179,4 @@ def test_long_sweep_killed_at_random_instants(tmp_path: Path, prepared: Path) ->
                 story.kill()
                 story.restart()
             report.add(story.finish())
+    keep(report, "random instants")
