@@ -164,7 +164,7 @@ async def _trunk(name: str, settings: Settings) -> Finding:
     except (NoAnswer, UnfitForSip) as error:
         return Finding(Grade.FAILED, subject, str(error))
     who = f", {seen.agent}" if seen.agent else ""
-    text = f"{seen.address} answered OPTIONS with {seen.status} {seen.phrase} in {seen.milliseconds:.0f} ms{who}"
+    text = f"{seen.way.address} answered OPTIONS with {seen.status} {seen.phrase} in {seen.milliseconds:.0f} ms{who}"
     return Finding(Grade.OK, subject, text)
 
 

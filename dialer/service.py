@@ -313,7 +313,7 @@ class Service:
         # start, so that the ports which the answers go to are free.
         dialogs = [attempt.dialog for attempt in self._store.open_attempts()]
         dialogs += [leg.dialog for leg in self._store.open_agent_legs()]
-        await end_orphans(dialogs)
+        await end_orphans(dialogs, trunk_profiles(self._settings))
         await self._pool.start()
 
     # A new configuration

@@ -14,6 +14,7 @@ from sip.causes import carries_description, read_verdict
 from sip.dialog import DialogFacts
 from sip.invite_session import InviteSession
 from sip.offer import with_codecs
+from sip.questions import ASKED, answer_to
 from sip.trunk import TrunkProfile
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class Leg(pj.Call):  # type: ignore[misc]
         self.account = account  # the stack refers to it: it must live as long
         self.leg = leg
         self.sip_call_id = sip_call_id
-        self.sent = self.answered = False
+        self.sent = self.answered = self.unconfirmed = False
         self.end: LegEnded | None = None
         self._report = report
         self._note = note
@@ -79,9 +80,13 @@ class Leg(pj.Call):  # type: ignore[misc]
 
     @contained
     def onCallTsxState(self, prm: Any) -> None:  # noqa: N802, ANN401
-        """Transactions inside the call: our INVITE leaving, and its responses."""
+        """Transactions inside the call: our INVITE leaving, its responses, and what the far side asks."""
         event = prm.e.body.tsxState
-        if self.answered or event.tsx.role != pj.PJSIP_ROLE_UAC or event.tsx.method != "INVITE":
+        if event.tsx.role != pj.PJSIP_ROLE_UAC:
+            if event.tsx.state == pj.PJSIP_TSX_STATE_TRYING and event.tsx.method in ASKED:
+                self._asked(event.src.rdata)
+            return
+        if self.answered or event.tsx.method != "INVITE":
             return
         if event.type == pj.PJSIP_EVENT_TX_MSG and event.tsx.state == pj.PJSIP_TSX_STATE_CALLING:
             if self._session is None:
@@ -92,6 +97,13 @@ class Leg(pj.Call):  # type: ignore[misc]
                 self._report(InviteSent(self.leg, wall_ms(), self._dialog.as_json()))
         elif event.type == pj.PJSIP_EVENT_RX_MSG:
             self._response_came(event.tsx.statusCode, event.src.rdata.wholeMsg)
+
+    def _asked(self, request: pj.SipRxData) -> None:
+        status, key = answer_to(request.wholeMsg)
+        if status and self._session is not None:
+            self._session.answer(request, status)
+        if key:
+            self._report(DigitPressed(self.leg, wall_ms(), key))
 
     def _response_came(self, status: int, text: str) -> None:
         self._sip_status = status
@@ -133,6 +145,8 @@ class Leg(pj.Call):  # type: ignore[misc]
         verdict = read_verdict(text)
         if not self.answered and change.tsx.role == pj.PJSIP_ROLE_UAC and change.tsx.method == "INVITE" and text:
             self._sip_status = verdict.sip_status
+        # Over UDP there is no connection, and each request has been sent for 32 s.
+        self.unconfirmed = not text and self._sip_status >= 100 and self._dialog.by_connection
         given_up = change.tsx.role == pj.PJSIP_ROLE_UAC and change.tsx.method == "BYE"  # by the stack itself
         if self.hung_up:
             verb = "BYE" if self.answered else "CANCEL"
@@ -173,7 +187,7 @@ class Leg(pj.Call):  # type: ignore[misc]
 
     @contained
     def onDtmfDigit(self, prm: Any) -> None:  # noqa: N802, ANN401
-        """A key, by RFC 4733 or INFO with application/dtmf-relay: once for each press."""
+        """A key, by RFC 4733 or INFO with application/dtmf-relay: once for each press. Others: `sip.questions`."""
         self._report(DigitPressed(self.leg, wall_ms(), prm.digit[:1]))
 
     @contained

@@ -28,6 +28,11 @@ class DialogFacts:
         """A response above 100: it makes the dialog, or a later one makes it anew (a fork, RFC 3261 12.1.2)."""
         self.response = _head(text)
 
+    @property
+    def by_connection(self) -> bool:
+        """Whether the INVITE went over TCP or TLS."""
+        return "\r\nVia: SIP/2.0/T" in self.invite
+
     def as_json(self) -> str:
         """The facts so far; "" before the INVITE."""
         return msgspec.json.encode(self).decode() if self.invite else ""

@@ -16,6 +16,7 @@ import pjsua2 as pj
 from dialer.ports import WireMessage
 from sip.call import contained
 from sip.messages import Begin, RegistrationChanged, SetTrunk
+from sip.names import Names
 from sip.stack_log import StackLog
 from sip.trunk import Target, TrunkProfile
 
@@ -137,6 +138,7 @@ class Endpoint:
         found = epoll_descriptors() - known
         self.wait_descriptor = found.pop() if len(found) == 1 else None
         self._stack.libInit(self._configuration())
+        self._names = Names(self._begin.nameservers)
         self._stack.libStart()
         self._stack.audDevManager().setNullDev()  # setNoDev leaks conference ports
         for codec in self._stack.codecEnum2():
@@ -181,6 +183,8 @@ class Endpoint:
     def set_trunk(self, order: SetTrunk) -> None:
         """Make or change a trunk's account. Raises pj.Error and UnfitForSip."""
         target, name = order.trunk.target, order.trunk.name
+        if order.trunk.hop.is_name:
+            self._names.know(order.trunk.hop.host, order.address)
         config = self._account_configuration(order, target)
         known = self._accounts.get(name)
         if known is not None and not _keeps_registration(known[2]):
@@ -229,14 +233,11 @@ class Endpoint:
         if trunk.username:
             config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", trunk.username, 0, trunk.password))
         hop = trunk.hop
-        if trunk.outbound_proxy:
-            config.sipConfig.proxies.append(hop.route_to(order.address, shown=True))
-        elif hop.transport != "tls" and (hop.is_name or trunk.domains):
-            # Resolved already: the stack's own resolver would block this thread. A TLS trunk's name has to stay, because the
-            # stack checks the certificate against the host of the route; its resolver asks no farther than the system's.
-            config.sipConfig.proxies.append(hop.route_to(order.address))
-        elif trunk.domains:
-            config.sipConfig.proxies.append(hop.route_to(hop.host))
+        if trunk.outbound_proxy or hop.is_name or trunk.domains:
+            # By the address and the port that the pool has found. Over TLS by name: the stack checks the certificate against
+            # the host of the route, and knows where that is.
+            host = hop.host if hop.transport == "tls" else order.address
+            config.sipConfig.proxies.append(hop.route_to(host, shown=bool(trunk.outbound_proxy)))
         four = ":" not in order.address
         for part in (config.sipConfig, config.mediaConfig):
             # With IPv6 in the build and not switched off here, 1,000 calls a second fall to 2.6.
@@ -253,6 +254,9 @@ class Endpoint:
         config.mediaConfig.lockCodecEnabled = False  # it would re-INVITE every peer that answers with two codecs
         config.natConfig.iceEnabled = False
         config.natConfig.contactRewriteUse = config.natConfig.viaRewriteUse = config.natConfig.sdpNatRewriteUse = 0
+        # Contact is where we listen, so that a peer whose connection has closed reaches us by a new one. Over TLS nobody could:
+        # we have no certificate. There its requests have to come on the connection that we opened.
+        config.natConfig.contactUseSrcPort = int(hop.transport == "tls")
         return config
 
     @property

@@ -6,43 +6,37 @@ the same CANCEL or BYE, and pjsua2 then tells of the call's states as of one tha
 """
 
 import ctypes
-from typing import Any, Final
+from typing import Final
 
-import _pjsua2
 import pjsua2 as pj
 
-# PyDLL would hold the interpreter's lock while the stack calls back; pjsua2's own callbacks take it.
-_STACK: Final = ctypes.CDLL(_pjsua2.__file__)
-_POINTER: Final = ctypes.c_void_p
+from sip.stack import Pointer, Status, function
+
 _UNSPECIFIED: Final = 0  # the cause is not told to anybody
-
-
-def _function(name: str, result: Any, *arguments: Any) -> Any:  # noqa: ANN401 - C types
-    function = getattr(_STACK, name)
-    function.restype, function.argtypes = result, arguments
-    return function
-
-
-_dialog_of: Final = _function("pjsip_tsx_get_dlg", _POINTER, _POINTER)
-_session_of: Final = _function("pjsip_dlg_get_inv_session", _POINTER, _POINTER)
-_end: Final = _function(
-    "pjsip_inv_end_session", ctypes.c_int, _POINTER, ctypes.c_int, _POINTER, ctypes.POINTER(_POINTER)
-)
-_send: Final = _function("pjsip_inv_send_msg", ctypes.c_int, _POINTER, _POINTER)
+_dialog_of: Final = function("pjsip_tsx_get_dlg", Pointer, Pointer)
+_session_of: Final = function("pjsip_dlg_get_inv_session", Pointer, Pointer)
+_end: Final = function("pjsip_inv_end_session", Status, Pointer, ctypes.c_int, Pointer, ctypes.POINTER(Pointer))
+_send: Final = function("pjsip_inv_send_msg", Status, Pointer, Pointer)
+_respond: Final = function("pjsip_dlg_respond", Status, Pointer, Pointer, ctypes.c_int, Pointer, Pointer, Pointer)
 
 
 class InviteSession:
     """The session that a transaction belongs to. It is gone once the call was told to be DISCONNECTED."""
 
     def __init__(self, transaction: pj.SipTransaction) -> None:
-        self._session = _session_of(_dialog_of(int(transaction.pjTransaction)))
+        self._dialog = _dialog_of(int(transaction.pjTransaction))
+        self._session = _session_of(self._dialog)
 
     def end(self) -> bool:
         """Send CANCEL or BYE, as the session's state wants; a CANCEL waits for a provisional response (RFC 3261 9.1).
 
         False when the stack could not: the session is over, or has no way to the far side any more.
         """
-        message = _POINTER()
+        message = Pointer()
         if self._session is None or _end(self._session, _UNSPECIFIED, None, ctypes.byref(message)):
             return False
         return message.value is None or not _send(self._session, message)
+
+    def answer(self, request: pj.SipRxData, status: int) -> None:
+        """Answer a request of the far side inside the call, in the callback that tells of it."""
+        _respond(self._dialog, int(request.pjRxData), status, None, None, None)

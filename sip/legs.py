@@ -15,7 +15,7 @@ from dialer.core.model import LegId
 from sip.call import STUCK_AFTER_SECONDS, Leg, wall_ms
 from sip.endpoint import Account, Endpoint
 from sip.leg_media import LegMedia
-from sip.messages import Bridge, Dial, MediaOrder, NotJoined, Refer
+from sip.messages import Bridge, Dial, MediaOrder, NotJoined, Refer, Unconfirmed
 from sip.trunk import TrunkProfile, UnfitForSip, asserted_identity, from_uri, refer_to, request_uri
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Legs:
     """
 
     def __init__(
-        self, endpoint: Endpoint, media_directory: Path, report: Callable[[LegEvent | NotJoined], None]
+        self, endpoint: Endpoint, media_directory: Path, report: Callable[[LegEvent | NotJoined | Unconfirmed], None]
     ) -> None:
         self._endpoint = endpoint
         self._report = report
@@ -200,6 +200,8 @@ class Legs:
         if self._media.is_busy(leg.leg):
             self._dying.setdefault(leg.leg, end)  # its recording is told of first
             return
+        if leg.unconfirmed:
+            self._report(Unconfirmed(leg.leg))
         self._report(end)
         leg.let_go()
         del self._legs[leg.leg]

@@ -3,7 +3,7 @@
 The events of `dialer.core.events` travel as they are.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, cast
 
 from dialer.core.events import (
@@ -33,7 +33,8 @@ class Begin:
     """The first message to a worker: what it is to bind and how many legs it may carry.
 
     `sip_port` 0 lets the kernel choose. RTP ports are `rtp_port` to `rtp_port + rtp_ports - 1`, of this worker alone. The
-    DSCPs (RFC 2474) mark what leaves. `log` is how the worker writes its log.
+    DSCPs (RFC 2474) mark what leaves. `log` is how the worker writes its log. `nameservers` (address, port) are asked for
+    names that far ends put into their headers.
     """
 
     sip_port: int
@@ -44,6 +45,7 @@ class Begin:
     signalling_dscp: int = 24
     media_dscp: int = 46
     log: LogStyle = LogStyle()  # noqa: RUF009 - frozen
+    nameservers: list[tuple[str, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +231,13 @@ class TrunkFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Unconfirmed:
+    """The far side may not know of the end that is told next: the leg's connection has closed, or has fallen silent."""
+
+    leg: LegId
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The worker's stack did not start; it leaves after this."""
 
@@ -247,14 +256,14 @@ class Trace:
 
 
 Command = Begin | Speak | SetTrunk | DropTrunk | Dial | HangUp | MediaOrder | Bridge | Refer | Ping | Retire | Trace
-Report = Pong | RegistrationChanged | TrunkFailed | Failed | NotJoined | WireMessage | LegEvent
+Report = Pong | RegistrationChanged | TrunkFailed | Failed | NotJoined | Unconfirmed | WireMessage | LegEvent
 Message = Command | Report
 
 
 _KINDS: Final[tuple[type, ...]] = (
     *(Begin, Speak, SetTrunk, DropTrunk, Dial, HangUp, Ping, Retire, Trace, WireMessage),
     *(Play, StopPlaying, Record, StopRecording, Listen, StopListening, JoinStream, PartStream, Bridge, Refer),
-    *(Pong, RegistrationChanged, TrunkFailed, Failed, NotJoined),
+    *(Pong, RegistrationChanged, TrunkFailed, Failed, NotJoined, Unconfirmed),
     *(InviteSent, NoReply, Rang, Answered, LegEnded, LegRefused, LegLost),
     *(PlayEnded, DigitPressed, Heard, RecordEnded, Referred),
 )

@@ -3,10 +3,11 @@
 import asyncio
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from sip.grammar import MalformedMessage
-from sip.resolve import find_way
+from sip.resolve import Way, find_ways
 from sip.trunk import TrunkProfile
 from sip.wire import Response, framed, parse
 from sip.wire_requests import options_request
@@ -24,45 +25,60 @@ class NoAnswer(Exception):
 class Sighting:
     """A SIP answer, whatever its status: somebody speaks SIP there. `agent` "" where the far side does not say."""
 
-    address: str
+    way: Way
     status: int
     phrase: str
     agent: str
     milliseconds: float
 
+    @property
+    def unusable(self) -> str:
+        """Why the trunk cannot be used all the same, "" otherwise.
 
-async def probe(trunk: TrunkProfile, bind_host: str, deadline_seconds: float = DEADLINE_SECONDS) -> Sighting:
-    """Ask the trunk's host, or its outbound proxy, by the transport of that URI. Raises `NoAnswer` and UnfitForSip."""
-    target = trunk.hop
-    try:
-        way = await find_way(target, bind_host)
-    except OSError as error:
-        raise NoAnswer(f"{target.host} cannot be resolved or reached: {error}") from error
-    began = time.monotonic()
-    ask = _by_udp if target.transport == "udp" else _by_stream
-    try:
-        async with asyncio.timeout(deadline_seconds):
-            answer = await ask(trunk, way.address, way.local_address)
-    except TimeoutError:
-        where = f"{way.address}:{target.port} by {target.transport}"
-        raise NoAnswer(f"no answer to OPTIONS from {where} within {deadline_seconds:g} s") from None
-    except OSError as error:
-        raise NoAnswer(f"{way.address}:{target.port} by {target.transport}: {error.strerror or error}") from error
-    agent = answer.first("Server") or answer.first("User-Agent") or ""
-    return Sighting(way.address, answer.status, answer.reason, agent, (time.monotonic() - began) * 1000)
+        404 and 405 are no reason, but 503 says that it is out of service (RFC 3261 21.5.4), and 408 that a proxy found nobody
+        behind it.
+        """
+        return f"OPTIONS was answered with {self.status} {self.phrase}" if self.status in {408, 503} else ""
 
 
-async def why_not(trunk: TrunkProfile, bind_host: str) -> str | None:
-    """None when the trunk answers OPTIONS, else why it cannot be used.
+async def probe(
+    trunk: TrunkProfile,
+    bind_host: str,
+    deadline_seconds: float = DEADLINE_SECONDS,
+    order: Callable[[list[Way]], list[Way]] = list,
+) -> Sighting:
+    """Ask the trunk's host, or its outbound proxy, by the transport of that URI. Raises `NoAnswer` and UnfitForSip.
 
-    Any status is an answer, 404 and 405 too: somebody speaks SIP there. But 503 says that it is out of service (RFC 3261
-    21.5.4), and 408 that a proxy found nobody behind it.
+    Of several addresses the first in the `order` is asked, by itself that of the resolver; where nobody usable is, all others
+    at once.
     """
     try:
-        seen = await probe(trunk, bind_host)
-    except NoAnswer as fault:
-        return str(fault)
-    return f"OPTIONS was answered with {seen.status} {seen.phrase}" if seen.status in {408, 503} else None
+        first, *others = order(await find_ways(trunk.hop, bind_host))
+    except OSError as error:
+        raise NoAnswer(f"{trunk.hop.host} cannot be resolved or reached: {error}") from error
+    seen = await _seen(trunk, first, deadline_seconds)
+    if isinstance(seen, NoAnswer) or seen.unusable:
+        elsewhere = await asyncio.gather(*(_seen(trunk, way, deadline_seconds) for way in others))
+        seen = next((one for one in elsewhere if isinstance(one, Sighting) and not one.unusable), seen)
+    if isinstance(seen, NoAnswer):
+        raise seen
+    return seen
+
+
+async def _seen(trunk: TrunkProfile, way: Way, deadline_seconds: float) -> Sighting | NoAnswer:
+    target = trunk.hop
+    began = time.monotonic()
+    exchange = _by_udp if target.transport == "udp" else _by_stream
+    try:
+        async with asyncio.timeout(deadline_seconds):
+            answer = await exchange(trunk, way.address, way.local_address)
+    except TimeoutError:
+        where = f"{way.address}:{target.port} by {target.transport}"
+        return NoAnswer(f"no answer to OPTIONS from {where} within {deadline_seconds:g} s")
+    except OSError as error:
+        return NoAnswer(f"{way.address}:{target.port} by {target.transport}: {error.strerror or error}")
+    agent = answer.first("Server") or answer.first("User-Agent") or ""
+    return Sighting(way, answer.status, answer.reason, agent, (time.monotonic() - began) * 1000)
 
 
 class _Listener(asyncio.DatagramProtocol):

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sip.grammar import MalformedMessage
 from sip.orphan_dialog import Orphan, Place
+from sip.trunk import TrunkProfile
 from sip.wire import Request, Response, framed, parse
 
 log = logging.getLogger(__name__)
@@ -15,8 +16,13 @@ log = logging.getLogger(__name__)
 ORPHAN_SECONDS: Final = 4.5  # the last repetition of a request goes out at 3.5 s; a 200 is repeated each 4 s (T2)
 
 
-async def end_orphans(dialogs: Iterable[str], seconds: float = ORPHAN_SECONDS) -> int:
+async def end_orphans(
+    dialogs: Iterable[str], trunks: Iterable[TrunkProfile] = (), seconds: float = ORPHAN_SECONDS
+) -> int:
     """End the dialogs, each given as the JSON of `DialogFacts.as_json`; how many the far side has confirmed.
+
+    `trunks` say by which certificate list, and by which name, the far end of a TLS connection is known; others are taken for
+    what their Request-URI says.
 
     Returns when all are, or after `seconds`: a peer that does not answer by then is gone, or ends the call itself. Facts
     that are empty or cannot be read are passed over. The port that an INVITE left from is used again if it is free, so that
@@ -32,9 +38,10 @@ async def end_orphans(dialogs: Iterable[str], seconds: float = ORPHAN_SECONDS) -
     for orphan in orphans:
         to = None if orphan.transport == "UDP" else orphan.invite_at
         by_way.setdefault((orphan.transport, orphan.local, to), []).append(orphan)
+    known = list(trunks)
     try:
         async with asyncio.timeout(seconds):
-            await asyncio.gather(*(_end_all(group) for group in by_way.values()))
+            await asyncio.gather(*(_end_all(group, known) for group in by_way.values()))
     except TimeoutError:
         pass
     ended = sum(orphan.ended for orphan in orphans)
@@ -84,13 +91,13 @@ class _StreamWay:
         self._writer.write(request.encode())
 
 
-async def _end_all(orphans: Sequence[Orphan]) -> None:
+async def _end_all(orphans: Sequence[Orphan], trunks: Sequence[TrunkProfile]) -> None:
     """End dialogs whose INVITEs left from the same address, and on the same connection."""
     try:
         if orphans[0].transport == "UDP":
             await _end_by_udp(orphans)
         else:
-            await _end_by_stream(orphans)
+            await _end_by_stream(orphans, _security_of(orphans[0], trunks))
     except (OSError, MalformedMessage) as fault:
         log.warning("%d dialogs could not be ended: %s", len(orphans), fault)
 
@@ -107,15 +114,22 @@ async def _end_by_udp(orphans: Sequence[Orphan]) -> None:
         transport.close()
 
 
-async def _end_by_stream(orphans: Sequence[Orphan]) -> None:
+def _security_of(orphan: Orphan, trunks: Sequence[TrunkProfile]) -> dict[str, Any]:
+    """What `open_connection` has to know of TLS to the orphan's far end."""
+    if orphan.transport != "TLS":
+        return {}
+    for trunk in trunks:
+        if trunk.hop.transport == "tls" and orphan.host.lower() in {
+            trunk.target.host.lower(),
+            *(domain.partition(":")[0] for domain in trunk.domains),
+        }:
+            return {"ssl": trunk.tls_context(), "server_hostname": trunk.hop.host}
+    return {"ssl": ssl.create_default_context(), "server_hostname": orphan.host}
+
+
+async def _end_by_stream(orphans: Sequence[Orphan], security: dict[str, Any]) -> None:
     first = orphans[0]
-    tls = first.transport == "TLS"
-    reader, writer = await asyncio.open_connection(
-        *first.invite_at,
-        local_addr=(first.local[0], 0),
-        ssl=ssl.create_default_context() if tls else None,
-        server_hostname=first.host if tls else None,
-    )
+    reader, writer = await asyncio.open_connection(*first.invite_at, local_addr=(first.local[0], 0), **security)
     way = _StreamWay(writer)
     for orphan in orphans:
         orphan.meet(way)

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +29,9 @@ from dialer.core.events import (
 from dialer.core.model import LegId, WallMs
 from dialer.log_lines import LogStyle
 from dialer.ports import DialOrder, StreamOrder, WireMessage
-from sip.facts import BuildFacts, StackUnusable, probe
+from sip.dns import system_nameservers
+from sip.facts import BuildFacts, StackUnusable
+from sip.facts import probe as probe_build
 from sip.messages import (
     Begin,
     Bridge,
@@ -52,8 +55,9 @@ from sip.messages import (
     StopRecording,
     Trace,
     TrunkFailed,
+    Unconfirmed,
 )
-from sip.options import why_not
+from sip.options import NoAnswer, probe
 from sip.orphans import end_orphans
 from sip.plan import plan_pool
 from sip.process import WorkerProcess
@@ -133,11 +137,13 @@ class WorkerPool:
         self._dialogs: dict[LegId, str] = {}
         self._untraced: dict[LegId, str] = {}
         self._hung_up: set[LegId] = set()
+        self._unconfirmed: set[LegId] = set()
         self._receive: Callable[[LegEvent], None] = lambda _: None
         self._state_changed: Callable[[], None] = lambda: None
         self._first_news = asyncio.Event()
         self._resolving: asyncio.Task[None] | None = None
         self._asking: set[asyncio.Task[None]] = set()
+        self._calling_off: set[asyncio.Task[None]] = set()
         self._stopping = False
         self.taps = Taps(self._capture)
 
@@ -149,7 +155,7 @@ class WorkerPool:
         Returns when it can dial. Raises StackUnusable with the reason, or PlanImpossible.
         """
         if self.facts is None:
-            self.facts = await probe()
+            self.facts = await probe_build()
         _require_tls(self._trunks.profiles.values(), self.facts)
         plan = plan_pool(self.facts, self._max_calls, workers=self._wanted_workers, rtp=self._rtp_ports)
         await self._trunks.resolve()
@@ -182,6 +188,7 @@ class WorkerPool:
             task.cancel()
         if self._supervisor is not None:
             await self._supervisor.stop(drain_seconds, FAREWELL_SECONDS)
+        await asyncio.gather(*self._calling_off)
         await self._streams.stop()
         for leg in list(self._untraced):
             self._give_up(leg)
@@ -243,6 +250,7 @@ class WorkerPool:
             signalling_dscp=self._dscp[0],
             media_dscp=self._dscp[1],
             log=self._log,
+            nameservers=system_nameservers(),
         )
 
     @property
@@ -403,16 +411,31 @@ class WorkerPool:
         return worker is not None
 
     def ask(self, trunk: str, ended: Callable[[str | None], None]) -> None:
-        """See CallControl. The request leaves from this process: a worker that is stuck must not make a trunk look dead."""
+        """See CallControl. The request leaves from this process: a worker that is stuck must not make a trunk look dead.
+
+        Of a host with several addresses another one is used from now on where only that answers.
+        """
 
         profile = self._trunks.profiles[trunk]
 
         async def ask() -> None:
-            ended(await why_not(profile, self._bind_host))
+            ended(await self._why_not(profile))
 
         task = asyncio.create_task(ask())
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
+
+    async def _why_not(self, trunk: TrunkProfile) -> str | None:
+        """None when the trunk answers OPTIONS, else why it cannot be used."""
+        try:
+            seen = await probe(trunk, self._bind_host, order=partial(self._trunks.preferred, trunk.name))
+        except NoAnswer as fault:
+            return str(fault)
+        if seen.unusable:
+            return seen.unusable
+        if self._trunks.take(trunk.name, seen.way):
+            self._set_up([trunk.name])
+        return None
 
     def free_places(self) -> int:
         """See CallControl."""
@@ -440,10 +463,16 @@ class WorkerPool:
             case LegEnded(leg) | LegRefused(leg):
                 self._streams.leg_over(leg)
                 self._carriers.pop(leg, None)
-                self._dialogs.pop(leg, None)
+                dialog = self._dialogs.pop(leg, "")
                 self._hung_up.discard(leg)
                 self._running.leg_ended(worker, leg)
-                self._receive(message)
+                if leg in self._unconfirmed and isinstance(message, LegEnded):
+                    self._unconfirmed.discard(leg)
+                    self._call_off(message, dialog)
+                else:
+                    self._receive(message)
+            case Unconfirmed(leg):
+                self._unconfirmed.add(leg)
             case NotJoined(leg, reason):
                 self._streams.not_joined(leg, reason)
             case WireMessage():
@@ -467,6 +496,7 @@ class WorkerPool:
             self._streams.leg_over(leg)
             self._carriers.pop(leg, None)
         self._untraced |= {leg: why for leg in worker.legs if leg not in self._dialogs}
+        self._unconfirmed -= worker.legs
         hung_up = self._hung_up & worker.legs
         self._hung_up -= hung_up
         for leg in hung_up & self._untraced.keys():
@@ -474,10 +504,23 @@ class WorkerPool:
         traced = {leg: self._dialogs.pop(leg) for leg in worker.legs if leg in self._dialogs}
         worker.legs.clear()
         try:
-            await end_orphans(traced.values())
+            await end_orphans(traced.values(), self._trunks.profiles.values())
         finally:
             for leg in traced:
                 self._receive(LegLost(leg, _wall_ms(), why))
+
+    def _call_off(self, ended: LegEnded, dialog: str) -> None:
+        """Tell of the end once the dialog is over for the far side too, as `_worker_lost` does."""
+
+        async def call_off() -> None:
+            try:
+                await end_orphans([dialog], self._trunks.profiles.values())
+            finally:
+                self._receive(ended)
+
+        task = asyncio.create_task(call_off())
+        self._calling_off.add(task)
+        task.add_done_callback(self._calling_off.discard)
 
     def _give_up(self, leg: LegId) -> None:
         why = self._untraced.pop(leg, None)

@@ -13,6 +13,7 @@ import pjsua2 as pj
 
 from dialer.ports import WireMessage
 from sip.call import contained, wall_ms
+from sip.stack import function
 from sip.trace import call_id_of, read_printed, without_secrets
 
 log = logging.getLogger(__name__)
@@ -53,9 +54,9 @@ class StackLog(pj.LogWriter):  # type: ignore[misc]
         """Report the messages whose Call-ID begins with one of these; none: no more."""
         self._traced, self._report = tuple(call_ids), report
         try:
-            # pjsua2 sets the level at its start only; the function that it calls is in the same library.
-            ctypes.CDLL(pj._pjsua2.__file__).pj_log_set_level(MESSAGES if call_ids else ERRORS)
-        except (AttributeError, OSError) as fault:
+            # pjsua2 sets the level at its start only.
+            function("pj_log_set_level", None, ctypes.c_int)(MESSAGES if call_ids else ERRORS)
+        except AttributeError as fault:
             log.warning("this pjsua2 build cannot be traced: %s", fault)
 
     @contained

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sip.messages import SetTrunk
-from sip.resolve import Way, find_way
+from sip.resolve import Way, find_ways
 from sip.trunk import Target, TrunkProfile
 
 log = logging.getLogger(__name__)
@@ -21,8 +21,9 @@ class Looked:
 
 
 class TrunkTable:
-    """`ways` are where the trunks' hosts were found, `failed` what workers could not set up, `registered` the trunks that are
-    to register and whether they are.
+    """`ways` are where the trunks' hosts were found: of a name's addresses the first, and then the same for as long as the name
+    has it, so that addresses that change places move no trunk. `failed` is what workers could not set up, `registered` the
+    trunks that are to register and whether they are.
 
     Raises UnfitForSip for a trunk whose URI cannot be used.
     """
@@ -52,13 +53,13 @@ class TrunkTable:
         return await self._look(_targets_of(profiles))
 
     async def _look(self, targets: Mapping[str, Target]) -> Looked:
-        async def way(target: Target) -> Way | OSError:
+        async def way(name: str, target: Target) -> Way | OSError:
             try:
-                return await find_way(target, self._bind_host)
+                return self.preferred(name, await find_ways(target, self._bind_host))[0]
             except OSError as fault:
                 return fault
 
-        found = dict(zip(targets, await asyncio.gather(*map(way, targets.values())), strict=True))
+        found = dict(zip(targets, await asyncio.gather(*map(way, targets, targets.values())), strict=True))
         unresolved = {
             name: f"trunk {name}: {targets[name].host} does not resolve: {fault}"
             for name, fault in found.items()
@@ -67,6 +68,18 @@ class TrunkTable:
         for words in unresolved.values():
             log.warning("%s", words)
         return Looked({name: way for name, way in found.items() if isinstance(way, Way)}, unresolved)
+
+    def preferred(self, name: str, ways: list[Way]) -> list[Way]:
+        """These ways in the order in which they are to be tried: the one in use first."""
+        return sorted(ways, key=lambda way: way != self.ways.get(name))
+
+    def take(self, name: str, way: Way) -> bool:
+        """From now on the trunk is reached this way. Whether it is another one."""
+        if name not in self.profiles or self.ways.get(name) == way:
+            return False
+        log.warning("trunk %s: %s is used now, %s does not answer", name, way.address, self.ways.get(name))
+        self.ways[name] = way
+        return True
 
     def put(self, profiles: Iterable[TrunkProfile], looked: Looked) -> tuple[set[str], set[str]]:
         """These are the trunks from now on: the names of those that workers are to set up anew, and of those that are gone."""

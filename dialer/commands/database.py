@@ -8,6 +8,7 @@ import typer
 
 from dialer.core.model import WallMs
 from dialer.core.timetable import show_time
+from dialer.machine import trunk_profiles
 from dialer.terminal import Refused, invocation, say
 from scheduler import migrations, retention
 from scheduler import restore as restoring
@@ -74,7 +75,7 @@ def restore(
     except (restoring.NotRestored, ServedAlready) as fault:
         raise Refused(str(fault)) from fault
     if done.carried is not None:
-        asyncio.run(end_orphans(done.carried.dialogs))
+        asyncio.run(end_orphans(done.carried.dialogs, trunk_profiles(settings)))
     _tell_of(done, file, settings.database.path)
 
 

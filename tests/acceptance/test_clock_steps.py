@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from tests.support.dialer_process import Client, Dialer
+from tests.support.faketime import LIBRARY, needs_faketime
 from tests.support.judge import shortest_gap
 from tests.support.lab_thread import LabThread
 
-LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
-
-pytestmark = pytest.mark.skipif(LIBRARY is None, reason="needs libfaketime (Debian package faketime)")
+pytestmark = needs_faketime
 
 
 class SetClock:

@@ -49,7 +49,7 @@ def test_a_trunk_that_answers_options_is_seen(transport: str) -> None:
     async def story() -> None:
         async with Lab() as lab:
             seen = await probe(trunk_to(lab.port, transport=transport), "127.0.0.1")
-            assert (seen.status, seen.address) == (200, "127.0.0.1")
+            assert (seen.status, seen.way.address) == (200, "127.0.0.1")
             assert 0 < seen.milliseconds < 4000
 
     asyncio.run(story())

@@ -6,6 +6,7 @@ from dialer.core.events import Answered, EndedBy, InviteSent, LegEnded, Rang
 from dialer.core.model import LegId
 from sip.orphan_dialog import Orphan
 from sip.wire import respond
+from tests.support.faketime import hurry, needs_faketime
 from tests.support.far_end import FarEnd
 from tests.support.labs import async_test
 from tests.support.pools import order, pool_to, trunk_to
@@ -154,7 +155,7 @@ async def test_a_cancel_waits_for_the_first_provisional_response() -> None:
         pool.dial(ONE, order())
         invite = await far.request("INVITE")
         pool.hang_up(ONE)
-        await far.request("INVITE")  # the first retransmission, T1 later: no CANCEL before it
+        assert await far.receive() == invite  # the first retransmission, T1 later: no CANCEL before it
         far.reply(invite, 100)
         await far.confirm_cancel(invite)
         assert isinstance(await events.over(ONE), LegEnded)
@@ -192,9 +193,10 @@ async def test_our_bye_holds_the_channel_until_it_is_answered() -> None:
         assert (end.by, end.sip_status) == (EndedBy.US, 200)
 
 
-@pytest.mark.slow
+@needs_faketime
 @async_test
-async def test_a_peer_that_never_answers_costs_32_seconds_and_no_status() -> None:
+async def test_a_peer_that_never_answers_costs_32_seconds_and_no_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch, 16)
     async with FarEnd() as far, pool_to(trunk_to(far.port)) as (pool, events):
         pool.dial(ONE, order())
         pool.dial(LegId(2), order())

@@ -30,9 +30,9 @@ class RtpEnd:
         self._socket.bind(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
 
-    async def receive(self) -> bytes:
+    async def receive(self, seconds: float = WAIT_SECONDS) -> bytes:
         loop = asyncio.get_running_loop()
-        return await asyncio.wait_for(loop.sock_recv(self._socket, 2048), WAIT_SECONDS)
+        return await asyncio.wait_for(loop.sock_recv(self._socket, 2048), seconds)
 
     def waiting(self) -> int:
         """How many packets are here; takes them out."""

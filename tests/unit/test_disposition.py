@@ -128,6 +128,9 @@ def test_the_reason_holds_the_status_the_far_sides_words_and_the_cause() -> None
     assert classify(Evidence(503, FAR, q850=34, phrase="No circuit")).reason == "503 No circuit (Q.850 cause 34)"
     assert classify(Evidence(0, STACK, phrase="Connection refused")).reason == "Connection refused"
     assert classify(Evidence(0, STACK)).reason == "no reply"
+    assert classify(Evidence(200, FAR, answered=True, phrase="BYE")).reason == "the callee hung up"
+    refreshed = classify(Evidence(200, STACK, answered=True, phrase="No session refresh received."))
+    assert refreshed.reason == "No session refresh received."
 
 
 RECALLED = {BUSY, NO_ANSWER, DECLINED, UNREACHABLE, FAILURE, INTERRUPTED}
