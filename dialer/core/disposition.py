@@ -97,7 +97,7 @@ def classify(seen: Evidence, overrides: Mapping[int, Disposition] = NO_OVERRIDES
     if seen.answered and seen.asked is Why.MACHINE:
         return Verdict(Disposition.MACHINE, Why.MACHINE.value)
     if seen.answered:
-        hung_up = "the callee hung up" if seen.by is EndedBy.FAR else seen.phrase
+        hung_up = "the callee hung up" if seen.by is EndedBy.FAR else seen.phrase or "the connection failed"
         return Verdict(Disposition.ANSWERED, seen.asked.value if seen.asked else hung_up)
     if seen.asked is not None:
         return _ended_by_us(seen, seen.asked, overrides)

@@ -131,6 +131,7 @@ def test_the_reason_holds_the_status_the_far_sides_words_and_the_cause() -> None
     assert classify(Evidence(200, FAR, answered=True, phrase="BYE")).reason == "the callee hung up"
     refreshed = classify(Evidence(200, STACK, answered=True, phrase="No session refresh received."))
     assert refreshed.reason == "No session refresh received."
+    assert classify(Evidence(200, STACK, answered=True)).reason == "the connection failed"
 
 
 RECALLED = {BUSY, NO_ANSWER, DECLINED, UNREACHABLE, FAILURE, INTERRUPTED}
