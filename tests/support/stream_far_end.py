@@ -43,7 +43,7 @@ class StreamFarEnd(FarEnd):
         """Close everything, as a process that ends does."""
         self._server.close()
         for writer in self.connections:
-            writer.close()
+            writer.transport.abort()  # over TLS a close would wait for the other side's
         await asyncio.gather(*self._reading, return_exceptions=True)
         self.connections.clear()
 
