@@ -66,6 +66,9 @@ def _parts(body: bytes, form: Form) -> tuple[dict[str, str], bytes]:
     for part in message.iter_parts():
         name = part.get_param("name", header="content-disposition")
         content = _content(part)
+        if name in fields or (name == _FILE and file is not None):
+            # One of them would be left out, and nobody told.
+            raise ValueError(f"The form has two parts {name!r}")
         if name == _FILE:
             file = content
         elif name in FORM_FIELDS:
@@ -97,7 +100,7 @@ def _mapping(text: str) -> Mapping[str, str]:
         return {}
     try:
         mapping = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"columns: is not JSON: {error}") from error
     if not isinstance(mapping, dict) or not all(isinstance(value, str) for value in mapping.values()):
         raise ValueError('columns: must be an object of column names and fields, such as {"Mobile": "phone"}')

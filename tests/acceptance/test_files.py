@@ -63,6 +63,7 @@ def test_a_form_or_file_that_is_sent_again_is_the_same_request_and_with_another_
         ("phone,first_name\n+34600000371\n", "", "line 2"),
         ("phone\n+34600000371\n", '{"Tel": "phone"}', "Tel"),
         ("phone\n+34600000371\n", "{", "columns"),
+        ("phone\n+34600000371\n", "[" * 20_000, "columns"),
         ("", "", "phone"),
         ("phone\n", "", "contacts"),
     ],
@@ -74,6 +75,15 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_reason(
     answer = client.http.post("/campaign", params=query, content=text, headers={"Content-Type": "text/csv"})
     assert answer.status_code == 400
     assert word in answer.json()["error"]
+
+
+@pytest.mark.parametrize("name", ["file", "playbook_id"])
+def test_a_form_that_gives_a_part_twice_is_refused_and_none_of_the_two_is_left_out(
+    client: Client, playbook: str, name: str
+) -> None:
+    parts = {"file": ("people.csv", b"phone\n+34600000372\n"), "playbook_id": (None, playbook.encode())}
+    answer = client.http.post("/campaign", files=[*parts.items(), (name, parts[name])])
+    assert (answer.status_code, answer.json()) == (400, {"error": f"The form has two parts '{name}'"})
 
 
 def test_each_row_that_is_wrong_is_named_by_its_line(client: Client, playbook: str) -> None:
