@@ -166,7 +166,8 @@ def _play(console: Console, folder: Path, lab: LabThread, server: Server) -> boo
     with Client(server.url, token) as client:
         answer = client.post("/campaign", request)
         seconds = " and ".join(f"{minutes * 60:g}" for minutes in RECALL_MINUTES)
-        _step(console, f"POST /campaign: {len(parts)} contacts, tried again {seconds} seconds after the first attempt")
+        again = f"who is busy, declines or does not answer is called again after {seconds} seconds"
+        _step(console, f"POST /campaign: {len(parts)} contacts; {again}")
         console.print(f"  {json.dumps(answer)}\n", markup=False, style="dim")
         campaign = str(answer["campaign_id"])
         began = time.monotonic()

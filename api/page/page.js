@@ -45,6 +45,7 @@ const localize = root => {
 };
 
 const tick = () => {
+  if (holding) return;
   for (const time of document.querySelectorAll('time[data-form="since"]')) {
     const text = written(time);
     if (time.textContent !== text) time.textContent = text;
@@ -68,6 +69,9 @@ const adopt = (old, now) => {
 };
 
 const adoptChildren = (old, now) => {
+  // What is gone goes first: what stays need not be moved then, and keeps what is selected in it.
+  const staying = new Set([...now.children].map(child => child.id));
+  for (const child of [...old.children]) if (child.id && !staying.has(child.id)) child.remove();
   let next = old.firstChild;
   for (const child of [...now.childNodes]) {
     let found = null;
@@ -106,6 +110,7 @@ const put = (id, html) => {
 
 let source = null;
 let lost = 0;
+let again = 0;
 let holding = false;
 const held = new Map();
 
@@ -123,16 +128,35 @@ const connect = () => {
   source.onopen = () => {
     clearTimeout(lost);
     lost = 0;
+    if (element("lost").hidden) return;
     element("lost").hidden = true;
+    element("said").textContent = "The connection is back.";
   };
   source.onerror = () => {
-    if (!lost) lost = setTimeout(() => { element("lost").hidden = false; }, 2000);
-    // A broken connection is taken up again by the browser. A refusal ends it: the page itself says why.
-    if (source.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 3000);
+    if (!lost) lost = setTimeout(tellLost, 2000);
+    // A broken connection is taken up again by the browser. A refusal ends it.
+    if (source.readyState === EventSource.CLOSED) again = setTimeout(ask, 3000);
   };
 };
 
+const tellLost = () => {
+  element("lost").hidden = false;
+  element("said").textContent = element("lost").textContent;
+};
+
+// Why it was refused. A proxy says so while the server starts, and the server when too many pages are open: that passes, and
+// the page stays as it is. Of all else the page itself says why.
+const ask = async () => {
+  const status = await fetch(stream, { method: "HEAD" }).then(answer => answer.status, () => 503);
+  if (status >= 500 || status === 429) again = setTimeout(ask, 3000);
+  else if (status === 200) {
+    disconnect();
+    connect();
+  } else location.reload();
+};
+
 const disconnect = () => {
+  clearTimeout(again);
   if (source) source.close();
   source = null;
 };

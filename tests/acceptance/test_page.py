@@ -5,7 +5,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ SOON = 10.0
 HTML = {"Accept": "text/html"}
 EVIL = "<img src=x onerror='window.hurt=1'><script>window.hurt=2</script>"
 SIZES: list[dict[str, Any]] = [{"width": 1280, "height": 900}, {"width": 390, "height": 844, "phone": True}]
+LOST = "!document.querySelector('#lost').hidden"
+SMALLEST = {"width": 320, "height": 640, "phone": True}
 
 # Every text of the page against what is behind it, as (ratio, text, colours); WCAG 2.2, 1.4.3 asks for 4.5, or 3 where large.
 # And the edges of what can be filled in; 1.4.11 asks for 3.
@@ -445,7 +447,7 @@ def test_settings_act_when_they_are_reloaded(dialer: Dialer, operator: Client) -
             eventually(lambda: short.get("/").status_code == 303, 20, "the login is over")
             assert time.monotonic() - began >= 1
         assert browser.get("/").status_code == 200
-    dialer.configure(page={"behind_proxy": True})
+    dialer.configure(page={"show_numbers": "admin", "session_hours": 12})
     dialer.signal(signal.SIGHUP)
 
 
@@ -456,13 +458,48 @@ def test_a_lost_connection_is_shown_and_a_restart_ends_logins_but_keeps_what_was
     counted = "2 attempts; answered 1; busy or declined 1."
     browser.wait_for(f"document.querySelector('#outcomes desc').textContent === '{counted}'", SOON, "the plot")
     operator.dialer.stop()
-    shows(browser, "The connection is lost.", "#lost", 20)
+    browser.wait_for(LOST, 20, "the loss")
     operator.dialer.start()
     # The page finds out by itself.
     browser.wait_for("document.title === 'Log in · dialer'", 30, "the login")
     log_in(browser, operator)
     assert browser.run("document.querySelector('#outcomes desc').textContent") == counted
     browser.log[:] = [line for line in browser.log if "Failed to load resource" not in line]
+
+
+def test_a_page_whose_stream_is_refused_stays_as_it_is_until_there_is_room(browser: Browser, operator: Client) -> None:
+    with logged_in(operator) as other, ExitStack() as streams:
+        browser.open(f"{operator.dialer.url}/page/search")
+        # An iterator that is let go closes its stream.
+        opened = [streams.enter_context(other.stream("GET", "/page/stream/trunks")).iter_lines() for _ in range(20)]
+        assert {next(lines) for lines in opened} == {"retry: 1000"}
+        browser.open(f"{operator.dialer.url}/page/live")
+        browser.run("{ window.kept = true }")
+        browser.wait_for(LOST, 20, "the loss")
+        assert browser.text("#said").startswith("The connection is lost.")
+    browser.wait_for("document.querySelector('#lost').hidden", 30, "the connection")
+    assert browser.run("window.kept")
+    assert browser.text("#said") == "The connection is back."
+    # The refusals are what is tried here.
+    browser.log[:] = [line for line in browser.log if "Failed to load resource" not in line]
+
+
+def test_the_smallest_phones_need_no_scrolling_sideways(browser: Browser, operator: Client) -> None:
+    talking(operator, [person(490, last_name="L" * 60, custom_fields={"deep": {"er": {"list": ["x" * 90, True]}}})])
+    shows(browser, "Ana490", "#live")
+    browser.look(**SMALLEST)
+    [call] = operator.http.get("/call?state=live&limit=1").json()["items"]
+    for path in (
+        "/",
+        "/page/live",
+        "/page/trunks",
+        f"/page/campaign/{call['campaign_id']}",
+        f"/page/call/{call['id']}",
+    ):
+        browser.open(f"{operator.dialer.url}{path}")
+        assert browser.run("document.documentElement.scrollWidth") <= SMALLEST["width"], path
+    assert "True" not in browser.text("main")
+    browser.look()
 
 
 def test_an_open_page_keeps_no_server_from_stopping(dialer: Dialer, operator: Client) -> None:
