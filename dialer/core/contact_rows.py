@@ -2,7 +2,7 @@
 
 The first row names the columns: `phone`, any other field of a contact, and `custom_fields.NAME` for whatever else shall go with
 the call. A mapping names columns that are called otherwise. Any other column is refused by name, so that nothing is lost, or
-sent, by a mistyped head. Separated by comma, semicolon or tab; empty cells are left out.
+sent, by a mistyped head; one without a name must be empty. Separated by comma, semicolon or tab; empty cells are left out.
 """
 
 import csv
@@ -15,6 +15,8 @@ from dialer.core.contact import ContactFields
 FIELDS = ("phone", *(name for name in ContactFields.__annotations__ if name != "custom_fields"))
 # What a mapping may say of a column that shall not go along.
 IGNORED = ""
+# Spreadsheets write columns without a name behind the last one, of empty cells.
+_UNNAMED = "-"
 _CUSTOM = "custom_fields."
 
 Contact = dict[str, Any]
@@ -36,6 +38,8 @@ def read_rows(text: str, mapping: Mapping[str, str] | None = None) -> tuple[list
         for line, row in rows:
             if len(row) != len(columns):
                 raise ValueError(f"line {line} has {len(row)} cells, the first row names {len(columns)} columns")
+            if any(name == _UNNAMED and cell.strip() for name, cell in zip(columns, row, strict=True)):
+                raise ValueError(f"line {line} has a value in a column that the first row does not name")
             contacts.append(_contact(columns, row))
             lines.append(line)
     except csv.Error as error:
@@ -64,6 +68,8 @@ def _columns(names: list[str], mapping: Mapping[str, str]) -> list[str]:
         plain = given.lower().replace(" ", "_").replace("-", "_")
         if name.strip() in mapping and given == IGNORED:
             columns.append(IGNORED)
+        elif not name.strip():
+            columns.append(_UNNAMED)
         elif given.lower().startswith(_CUSTOM) and len(given) > len(_CUSTOM):
             columns.append(_CUSTOM + given[len(_CUSTOM) :])
         elif plain in FIELDS:
@@ -76,7 +82,7 @@ def _columns(names: list[str], mapping: Mapping[str, str]) -> list[str]:
     if "phone" not in columns:
         raise ValueError("the first row must name the columns, and one of them must be phone")
     for name in columns:
-        if name != IGNORED and columns.count(name) > 1:
+        if name not in {IGNORED, _UNNAMED} and columns.count(name) > 1:
             raise ValueError(f"column {name!r} is there twice")
     return columns
 
@@ -85,7 +91,7 @@ def _contact(columns: list[str], row: list[str]) -> Contact:
     contact: Contact = {"phone": ""}
     for name, cell in zip(columns, row, strict=True):
         value = cell.strip()
-        if not value or name == IGNORED:
+        if not value or name in {IGNORED, _UNNAMED}:
             continue
         if name.startswith(_CUSTOM):
             contact.setdefault("custom_fields", {})[name.removeprefix(_CUSTOM)] = value

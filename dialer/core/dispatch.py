@@ -424,12 +424,14 @@ class Dispatch:
     def _begin(self, pick: Pick, record: CallRecord, now: Now) -> None:
         lane, number = pick.lane, record.attempts + 1
         fire_wall = self._leaves_at(pick, now)
+        # Who waited with the whole campaign for its hours was not due before they began.
+        due_at = min(lane.gate.opens_at(pick.due_at), fire_wall)
         anchor = lane.campaign.slot(record.id) if lane.campaign.scheduled else record.first_dialed_at or fire_wall
         attempt = LiveAttempt(
             record,
             lane,
             number,
-            pick.due_at,
+            due_at,
             anchor,
             trunk=pick.trunk,
             fire_at=pick.fire_at,
@@ -447,7 +449,7 @@ class Dispatch:
                 record.id,
                 lane.campaign.id,
                 number,
-                pick.due_at,
+                due_at,
                 fire_wall,
                 pick.trunk,
                 attempt.caller_id,

@@ -33,6 +33,7 @@ from dialer.core.events import (
     LegRefused,
     Rang,
 )
+from dialer.core.gate import Gate
 from dialer.core.model import CallId, Campaign, CampaignId, CampaignStatus, Disposition, LegId, Mono, Trunk, WallMs
 from dialer.core.pacing import Pacing, tolerance_of
 from tests.support.agent_judge import AgentJudge
@@ -260,7 +261,8 @@ class Judge:
         assert call not in self.cancelled_calls, "an attempt of a cancelled call"
         assert phone not in self.store.forbidden, "an attempt for a number on the do-not-call list"
         assert all(self.store.calls[other].phone != phone for other in self.lines), "two attempts for one number"
-        assert change.due_at == self.due.get(call, campaign.slot(call)), "due at another time than was promised"
+        promised = Gate.of(campaign).opens_at(self.due.get(call, campaign.slot(call)))
+        assert change.due_at == min(promised, change.fire_at), "due at another time than was promised"
         assert change.fire_at >= change.due_at
         assert change.trunk in campaign.playbook.trunks
         self.lines[call] = Line(

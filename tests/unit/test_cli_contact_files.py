@@ -46,9 +46,14 @@ class TestCsv:
     def test_an_empty_phone_is_left_to_the_server_to_refuse(self, tmp_path: Path) -> None:
         assert csv(tmp_path, "phone,city\n,Vigo\n").contacts == [{"phone": "", "city": "Vigo"}]
 
+    def test_columns_without_a_name_must_be_empty(self, tmp_path: Path) -> None:
+        found = csv(tmp_path, "phone,,city, \n+34910000001,,Vigo,\n,,,\n")
+        assert found.contacts == [{"phone": "+34910000001", "city": "Vigo"}]
+
     @pytest.mark.parametrize(
         ("text", "reason"),
         [
+            ("phone,,\n1,,\n2,x,\n", "line 3 has a value in a column that the first row does not name"),
             ("phone,policy\n1,2\n", "column 'policy' is no field"),
             ("phone,policy\n1,2\n", "name it custom_fields.policy"),
             ("first_name\nAna\n", "one of them must be phone"),

@@ -61,6 +61,7 @@ def test_a_campaign_whose_people_share_a_zone_sleeps_until_the_opening_and_then_
     assert turns < 100
     bench.advance(70)
     fired = [change.fire_at for change in changes(bench, AttemptArmed)]
+    assert {change.due_at for change in changes(bench, AttemptArmed)} == {EPOCH + 3 * HOUR}
     assert fired[0] >= EPOCH + 3 * HOUR
     assert len(fired) == 40
     assert all(later - earlier >= 195 for earlier, later in pairwise(fired))
