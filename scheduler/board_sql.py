@@ -12,7 +12,7 @@ _CAMPAIGN_JSON: Final = f"""json_object(
     'status', status, 'launch_at', launch_at, 'clock_shift_ms', clock_shift_ms, 'stagger_ms', stagger_ms, 'recall', recall,
     'first_call', first_call, 'size', size, 'cursor', cursor, 'live', live, 'finished', finished, 'attempts', attempts,
     'under_review', {COUNT_OF_CAMPAIGN}, 'last_first_attempt_at', last_first_attempt_at, 'created_at', created_at,
-    'ended_at', ended_at, 'expires_at', expires_at,
+    'ended_at', ended_at, 'expires_at', expires_at, 'zones', zones, 'calling_hours', playbook ->> 'calling_hours',
     'dispositions', (
         SELECT json_group_object(disposition, calls) FROM outcome WHERE campaign_id = campaign.id AND calls > 0))"""
 _NAME: Final = """coalesce(

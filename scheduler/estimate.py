@@ -4,8 +4,8 @@
 
 The last first attempt comes after what is left, one by one, at the pace of the campaign so far: (last first attempt -
 launch) / (first attempts - 1), but no faster than its stagger. Nobody knows whether the last contact will need every
-recall; the estimate assumes it. Queues of other campaigns, calling hours and pauses show in it only as they slow the
-pace.
+recall; the estimate assumes it. Where nobody may be called now it counts from the opening; queues of other campaigns, later
+closing hours and pauses show in it only as they slow the pace.
 """
 
 import json

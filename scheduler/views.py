@@ -7,6 +7,7 @@ from typing import Any, Final
 from dialer.core.model import CampaignStatus, WallMs
 from dialer.core.timetable import show_time
 from dialer.ports import Clock
+from scheduler.closed_hours import due_in_hours, opens_at
 from scheduler.connection import sqlite3
 from scheduler.database import Database
 from scheduler.estimate import end_of
@@ -132,9 +133,11 @@ class Views:
     def _campaign(self, connection: sqlite3.Connection, row: _Row) -> Record:
         live, finished, size = row["live"], row["finished"], row["size"]
         outcomes = connection.execute(_OUTCOMES, (row["id"],)).fetchall()
-        next_attempt = None
+        now, next_attempt = self._clock.now().wall, None
         if row["status"] in {CampaignStatus.SCHEDULED, CampaignStatus.RUNNING}:
             next_attempt = _next_attempt(connection, row)
+            if next_attempt is not None:
+                next_attempt = due_in_hours(row, next_attempt, now)
         return {
             "id": row["uuid"],
             "playbook_id": row["playbook_uuid"],
@@ -153,7 +156,7 @@ class Views:
             "under_review": row["under_review"],
             "attempts": row["attempts"],
             "next_attempt_at": _time(next_attempt),
-            "estimated_end_at": _time(end_of(row, self._clock.now().wall)),
+            "estimated_end_at": _time(end_of(row, opens_at(row, now))),
         }
 
     def _call(self, connection: sqlite3.Connection, campaign: _Row, row: _Row) -> Record:
@@ -161,7 +164,8 @@ class Views:
         if row["state"] == "scheduled":
             launch_at = campaign["launch_at"] + campaign["clock_shift_ms"]
             slot = launch_at + (row["id"] - campaign["first_call"]) * campaign["stagger_ms"]
-            next_attempt = slot if row["next_at"] is None else row["next_at"]
+            due_at = WallMs(slot if row["next_at"] is None else row["next_at"])
+            next_attempt = due_in_hours(campaign, due_at, self._clock.now().wall)
         return {
             "id": self._database.ids.call_uuid(row["id"]),
             "campaign_id": None if campaign["single"] else campaign["uuid"],
@@ -276,20 +280,20 @@ def _minutes(recall: str) -> list[int | float]:
 
 _CAMPAIGNS: Final = f"""
 SELECT campaign.*, playbook.uuid AS playbook_uuid, campaign.playbook ->> 'name' AS playbook_name,
-       campaign.playbook ->> 'ring_timeout_seconds' AS ring_seconds,
+       campaign.playbook ->> 'ring_timeout_seconds' AS ring_seconds, campaign.playbook ->> 'calling_hours' AS calling_hours,
        {COUNT_OF_CAMPAIGN} AS under_review
 FROM campaign_now AS campaign JOIN playbook ON playbook.id = campaign.playbook_id
 WHERE campaign.account_id = ? AND single = 0 AND status <> 'loading'
 AND (? IS NULL OR campaign.id < ?) AND (? IS NULL OR status = ?) ORDER BY campaign.id DESC LIMIT ?"""  # noqa: S608 - both parts are ours
 _CAMPAIGN: Final = f"""
 SELECT campaign.*, playbook.uuid AS playbook_uuid, campaign.playbook ->> 'name' AS playbook_name,
-       campaign.playbook ->> 'ring_timeout_seconds' AS ring_seconds,
+       campaign.playbook ->> 'ring_timeout_seconds' AS ring_seconds, campaign.playbook ->> 'calling_hours' AS calling_hours,
        {COUNT_OF_CAMPAIGN} AS under_review
 FROM campaign_now AS campaign JOIN playbook ON playbook.id = campaign.playbook_id
 WHERE campaign.uuid = ? AND campaign.account_id = ? AND single = 0 AND status <> 'loading'"""  # noqa: S608 - both parts are ours
 _CAMPAIGN_OF_CALL: Final = """
 SELECT campaign.*, playbook.uuid AS playbook_uuid, campaign.playbook ->> 'name' AS playbook_name,
-       campaign.playbook ->> 'ring_timeout_seconds' AS ring_seconds
+       campaign.playbook ->> 'ring_timeout_seconds' AS ring_seconds, campaign.playbook ->> 'calling_hours' AS calling_hours
 FROM campaign_now AS campaign JOIN playbook ON playbook.id = campaign.playbook_id
 WHERE campaign.id = (SELECT id FROM campaign WHERE first_call <= ? ORDER BY first_call DESC LIMIT 1)
 AND campaign.account_id = ? AND status <> 'loading' AND ? < first_call + size"""

@@ -140,6 +140,23 @@ def test_the_next_attempt_is_the_first_timer_when_all_first_attempts_are_made(wo
     assert shown["next_attempt_at"] == "2025-03-01T10:01:00.000Z"
 
 
+def test_what_waits_for_the_calling_hours_is_due_when_they_begin(
+    world: SqliteWorld, views: Views, database: Database
+) -> None:
+    c = world.add_campaign(size=2, launch_at=T0 - 60_000, stagger_ms=1_000, recall_ms=(600_000,))
+    hours = '{"zone": "Europe/Madrid", "saturday": ["14:00-20:00"]}'
+    world.connection.execute(
+        "UPDATE campaign SET zones = ?, playbook = json_set(playbook, '$.calling_hours', json(?)) WHERE id = ?",
+        ('[["Europe/Madrid"]]', hours, c.id),
+    )
+    shown, found = views.campaign(1, uuid_of(world, c)), views.call(1, database.ids.call_uuid(c.first_call))
+    assert shown is not None
+    assert found is not None
+    assert shown["next_attempt_at"] == found["next_attempt_at"] == "2025-03-01T13:00:00.000Z"
+    # The second comes a second later; then the recall and 30 s of ringing.
+    assert shown["estimated_end_at"] == "2025-03-01T13:10:31.000Z"
+
+
 def test_a_paused_campaign_has_no_next_attempt_and_no_end(world: SqliteWorld, views: Views) -> None:
     c = mixed(world)
     world.store.apply([moved(c, CampaignStatus.PAUSED)])
