@@ -173,8 +173,9 @@ class Engine:
 
     def submitted(self, campaign: CampaignId) -> None:
         """A campaign has become active in the store: dial it."""
+        now = self._look()  # first: a clock that was set moves what is stored
         stored = self._store.campaign(campaign)
-        self._add(stored, self._look())
+        self._add(stored, now)
         if self._sound_check is not None:
             with contextlib.suppress(StoreUnavailable):  # the texts wait for their calls' turn
                 self._sound_check.look_ahead(stored.campaign, stored.cursor)
