@@ -12,7 +12,6 @@ from dialer.core.model import CampaignStatus
 from dialer.ports import Clock
 from dialer.recent import MINUTE_MS, Ended
 from scheduler import board_sql as sql
-from scheduler.closed_hours import opens_at
 from scheduler.connection import sqlite3
 from scheduler.database import Database
 from scheduler.estimate import end_of
@@ -137,7 +136,7 @@ class Board:
 
     def _campaigns(self, found: Sequence[Mapping[str, Any]]) -> list[Record]:
         now = self._clock.now().wall
-        return [{**campaign, "estimated_end_at": end_of(campaign, opens_at(campaign, now))} for campaign in found]
+        return [{**campaign, "estimated_end_at": end_of(campaign, now)} for campaign in found]
 
     def _calls(self, found: Sequence[Mapping[str, Any]]) -> list[Record]:
         return [{**call, "id": self._database.ids.call_uuid(call["id"])} for call in found]

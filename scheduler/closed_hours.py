@@ -2,18 +2,25 @@
 
 import json
 from functools import lru_cache
+from typing import Any, Protocol
 
 from dialer.core.gate import Gate
 from dialer.core.hours import CallingHours, Rules
 from dialer.core.model import WallMs
-from scheduler.estimate import CampaignRow
+
+
+class CampaignRow(Protocol):
+    """A row of `campaign` by its columns, with how many calls are `under_review`; and of its playbook `ring_seconds` and
+    `calling_hours` (JSON; None: none).
+    """
+
+    def __getitem__(self, column: str, /) -> Any:  # noqa: ANN401 - what SQLite holds there
+        """The column's value."""
+        ...
 
 
 def opens_at(campaign: CampaignRow, at: WallMs) -> WallMs:
-    """`at`, or where nobody of the campaign may be called then, when the first of them may be.
-
-    The row has `calling_hours` (JSON; None: none), `zones` (JSON), `expires_at` and `stagger_ms`.
-    """
+    """`at`, or where nobody of the campaign may be called then, when the first of them may be."""
     if campaign["calling_hours"] is None:
         return at
     zones = tuple(tuple(zones) for zones in json.loads(campaign["zones"]))

@@ -10,17 +10,9 @@ closing hours and pauses show in it only as they slow the pace.
 
 import json
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from dialer.core.model import CampaignStatus, WallMs
-
-
-class CampaignRow(Protocol):
-    """A row of `campaign` by its columns, with `ring_seconds` of its playbook and how many calls are `under_review`."""
-
-    def __getitem__(self, column: str, /) -> Any:  # noqa: ANN401 - what SQLite holds there
-        """The column's value."""
-        ...
+from scheduler.closed_hours import CampaignRow, opens_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +66,4 @@ def end_of(campaign: CampaignRow, now: WallMs) -> WallMs | None:
         longest_recall_ms=round(recall[-1] * 60_000) if recall else 0,
         ring_ms=round(campaign["ring_seconds"] * 1000),
     )
-    return estimated_end(pace, now)
+    return estimated_end(pace, opens_at(campaign, now))

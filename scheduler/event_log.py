@@ -1,13 +1,13 @@
 """The outbox as those see it who take from it: read it, say how far they are, throw away what all have had."""
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from dialer.core.model import AccountId, CampaignStatus, WallMs
 from dialer.core.timetable import show_time
 from dialer.ports import Clock, RecordedEvent
+from scheduler.clock import pause
 from scheduler.connection import sqlite3
 from scheduler.database import Database
 from scheduler.progress import ENDED
@@ -135,7 +135,7 @@ class EventLog:
     def _let_pass(self) -> None:
         # The store waits for the lock on the loop's thread, where calls are placed.
         while self._lock_wanted is not None and self._lock_wanted.value:
-            time.sleep(_LOOK_AGAIN_S)
+            pause(_LOOK_AGAIN_S)
 
     def _event(self, row: Sequence[Any]) -> RecordedEvent:
         position, kind, sequence, at, recorded_at, text, call, campaign, single, status, account_id, account, phone = (

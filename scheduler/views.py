@@ -7,7 +7,7 @@ from typing import Any, Final
 from dialer.core.model import CampaignStatus, WallMs
 from dialer.core.timetable import show_time
 from dialer.ports import Clock
-from scheduler.closed_hours import due_in_hours, opens_at
+from scheduler.closed_hours import due_in_hours
 from scheduler.connection import sqlite3
 from scheduler.database import Database
 from scheduler.estimate import end_of
@@ -156,7 +156,7 @@ class Views:
             "under_review": row["under_review"],
             "attempts": row["attempts"],
             "next_attempt_at": _time(next_attempt),
-            "estimated_end_at": _time(end_of(row, opens_at(row, now))),
+            "estimated_end_at": _time(end_of(row, now)),
         }
 
     def _call(self, connection: sqlite3.Connection, campaign: _Row, row: _Row) -> Record:
@@ -278,25 +278,20 @@ def _minutes(recall: str) -> list[int | float]:
     return [int(minutes) if minutes == int(minutes) else minutes for minutes in json.loads(recall)]
 
 
+_SHOWN: Final = """campaign.*, playbook.uuid AS playbook_uuid, campaign.playbook ->> 'name' AS playbook_name,
+       campaign.playbook ->> 'ring_timeout_seconds' AS ring_seconds, campaign.playbook ->> 'calling_hours' AS calling_hours"""
+_FROM: Final = "FROM campaign_now AS campaign JOIN playbook ON playbook.id = campaign.playbook_id"
 _CAMPAIGNS: Final = f"""
-SELECT campaign.*, playbook.uuid AS playbook_uuid, campaign.playbook ->> 'name' AS playbook_name,
-       campaign.playbook ->> 'ring_timeout_seconds' AS ring_seconds, campaign.playbook ->> 'calling_hours' AS calling_hours,
-       {COUNT_OF_CAMPAIGN} AS under_review
-FROM campaign_now AS campaign JOIN playbook ON playbook.id = campaign.playbook_id
+SELECT {_SHOWN}, {COUNT_OF_CAMPAIGN} AS under_review {_FROM}
 WHERE campaign.account_id = ? AND single = 0 AND status <> 'loading'
-AND (? IS NULL OR campaign.id < ?) AND (? IS NULL OR status = ?) ORDER BY campaign.id DESC LIMIT ?"""  # noqa: S608 - both parts are ours
+AND (? IS NULL OR campaign.id < ?) AND (? IS NULL OR status = ?) ORDER BY campaign.id DESC LIMIT ?"""
 _CAMPAIGN: Final = f"""
-SELECT campaign.*, playbook.uuid AS playbook_uuid, campaign.playbook ->> 'name' AS playbook_name,
-       campaign.playbook ->> 'ring_timeout_seconds' AS ring_seconds, campaign.playbook ->> 'calling_hours' AS calling_hours,
-       {COUNT_OF_CAMPAIGN} AS under_review
-FROM campaign_now AS campaign JOIN playbook ON playbook.id = campaign.playbook_id
-WHERE campaign.uuid = ? AND campaign.account_id = ? AND single = 0 AND status <> 'loading'"""  # noqa: S608 - both parts are ours
-_CAMPAIGN_OF_CALL: Final = """
-SELECT campaign.*, playbook.uuid AS playbook_uuid, campaign.playbook ->> 'name' AS playbook_name,
-       campaign.playbook ->> 'ring_timeout_seconds' AS ring_seconds, campaign.playbook ->> 'calling_hours' AS calling_hours
-FROM campaign_now AS campaign JOIN playbook ON playbook.id = campaign.playbook_id
+SELECT {_SHOWN}, {COUNT_OF_CAMPAIGN} AS under_review {_FROM}
+WHERE campaign.uuid = ? AND campaign.account_id = ? AND single = 0 AND status <> 'loading'"""
+_CAMPAIGN_OF_CALL: Final = f"""
+SELECT {_SHOWN} {_FROM}
 WHERE campaign.id = (SELECT id FROM campaign WHERE first_call <= ? ORDER BY first_call DESC LIMIT 1)
-AND campaign.account_id = ? AND status <> 'loading' AND ? < first_call + size"""
+AND campaign.account_id = ? AND status <> 'loading' AND ? < first_call + size"""  # noqa: S608 - both parts are ours
 # One look for the first of them; those before it may be as many as a whole list's.
 _STRETCHES: Final = """
 SELECT max(review.first_call, :from), last_call + 1

@@ -7,11 +7,11 @@ take it 700 ms long from one that needs it now. So those in a hurry raise a flag
 from __future__ import annotations
 
 import os
-import select
 import time
 from collections.abc import Sequence
 from typing import Protocol, Self
 
+from scheduler.clock import pause
 from scheduler.connection import disk_errors, refusal_of, sqlite3
 
 _LOOK_AGAIN_S = 0.0002
@@ -106,8 +106,7 @@ class WriteTurn:
                         raise
                 else:
                     return
-            # Not time.sleep(): with a clock that is set by libfaketime it fails where this process was late itself.
-            select.select((), (), (), _LOOK_AGAIN_S)
+            pause(_LOOK_AGAIN_S)
 
     def _give_up(self, error: BaseException) -> None:
         """Undo what was begun, and let others pass. Raises `StoreUnavailable` in the place of what the disk said."""

@@ -15,8 +15,6 @@ from dialer.core.contact import ContactFields
 FIELDS = ("phone", *(name for name in ContactFields.__annotations__ if name != "custom_fields"))
 # What a mapping may say of a column that shall not go along.
 IGNORED = ""
-# Spreadsheets write columns without a name behind the last one, of empty cells.
-_UNNAMED = "-"
 _CUSTOM = "custom_fields."
 
 Contact = dict[str, Any]
@@ -35,10 +33,12 @@ def read_rows(text: str, mapping: Mapping[str, str] | None = None) -> tuple[list
         rows = _rows(reader)
         _, names = next(rows, (0, []))
         columns = _columns(names, mapping or {})
+        # Spreadsheets write columns without a name behind the last one, of empty cells.
+        unnamed = [i for i, name in enumerate(names) if not name.strip() and "" not in (mapping or {})]
         for line, row in rows:
             if len(row) != len(columns):
                 raise ValueError(f"line {line} has {len(row)} cells, the first row names {len(columns)} columns")
-            if any(name == _UNNAMED and cell.strip() for name, cell in zip(columns, row, strict=True)):
+            if any(row[i].strip() for i in unnamed):
                 raise ValueError(f"line {line} has a value in a column that the first row does not name")
             contacts.append(_contact(columns, row))
             lines.append(line)
@@ -66,10 +66,8 @@ def _columns(names: list[str], mapping: Mapping[str, str]) -> list[str]:
     for name in names:
         given = mapping.get(name.strip(), name.strip())
         plain = given.lower().replace(" ", "_").replace("-", "_")
-        if name.strip() in mapping and given == IGNORED:
+        if given == IGNORED:
             columns.append(IGNORED)
-        elif not name.strip():
-            columns.append(_UNNAMED)
         elif given.lower().startswith(_CUSTOM) and len(given) > len(_CUSTOM):
             columns.append(_CUSTOM + given[len(_CUSTOM) :])
         elif plain in FIELDS:
@@ -82,7 +80,7 @@ def _columns(names: list[str], mapping: Mapping[str, str]) -> list[str]:
     if "phone" not in columns:
         raise ValueError("the first row must name the columns, and one of them must be phone")
     for name in columns:
-        if name not in {IGNORED, _UNNAMED} and columns.count(name) > 1:
+        if name != IGNORED and columns.count(name) > 1:
             raise ValueError(f"column {name!r} is there twice")
     return columns
 
@@ -91,7 +89,7 @@ def _contact(columns: list[str], row: list[str]) -> Contact:
     contact: Contact = {"phone": ""}
     for name, cell in zip(columns, row, strict=True):
         value = cell.strip()
-        if not value or name in {IGNORED, _UNNAMED}:
+        if not value or name == IGNORED:
             continue
         if name.startswith(_CUSTOM):
             contact.setdefault("custom_fields", {})[name.removeprefix(_CUSTOM)] = value
