@@ -6,6 +6,7 @@ from dialer.core.events import Answered
 from dialer.core.model import LegId
 from dialer.ports import DialOrder, WireMessage
 from sip.taps import Tap
+from sip.wire import Request
 from tests.support.far_end import FarEnd
 from tests.support.labs import async_test
 from tests.support.pools import pool_to, pool_until, trunk_to
@@ -88,7 +89,9 @@ async def test_what_is_sent_again_is_told_again() -> None:
         with pool.taps.tap("traced") as tap:
             pool.dial(ONE, order("traced-1"))
             await far.request("INVITE")
-            again = await far.request("INVITE")
+            # As it comes: `request` passes over what is sent again.
+            again = await far.receive()
+            assert isinstance(again, Request)
             far.reply(again, 486)
             await events.over(ONE)
             messages = await taken(tap, (">", "ACK"))
