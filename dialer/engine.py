@@ -18,7 +18,7 @@ from dialer.core.breaker import TrunkState
 from dialer.core.changes import CampaignMoved, Change
 from dialer.core.dispatch import ARM_AHEAD_SECONDS, Dispatch, Limits
 from dialer.core.effects import AskTrunk, TrunkMoved
-from dialer.core.events import LegEvent
+from dialer.core.events import LegEvent, Stamped
 from dialer.core.explain import Hold, Rule
 from dialer.core.model import (
     CallId,
@@ -325,8 +325,8 @@ class Engine:
 
     def _hear(self, event: LegEvent) -> None:
         now = self._look()
-        if now.mono < self._stamps_hold_from:
-            event = replace(event, at=now.wall)  # type: ignore[arg-type]  # one of many kinds; each bears its time
+        if now.mono < self._stamps_hold_from and isinstance(event, Stamped):
+            event = replace(event, at=now.wall)
         self._dispatch.on_leg(event, now)
         self._carry_out()
         self._gather(now)

@@ -218,5 +218,7 @@ class ProgramAnswered:
     fault: str = ""
 
 
+Stamped = InviteSent | NoReply | Rang | Answered | LegEnded | LegRefused | LegLost | DigitPressed | Heard | Referred
+"""Events that bear the wall-clock time at which a worker saw them."""
 TalkEvent = PlayEnded | DigitPressed | Heard | RecordEnded | StreamOpened | StreamEnded | Referred | ProgramAnswered
 LegEvent = InviteSent | NoReply | Rang | Answered | LegEnded | LegRefused | LegLost | TalkEvent

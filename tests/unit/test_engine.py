@@ -466,6 +466,18 @@ def test_recalls_keep_their_distance_though_reports_bear_the_time_of_the_clock_b
 
 
 @engine_story
+async def test_a_wall_clock_that_is_set_ends_no_call_that_speaks(bench: Bench) -> None:
+    steps = [{"do": "play", "audio": "hello.wav"}, {"do": "hangup"}]
+    playbook = Playbook.model_validate({"name": "Speak", "trunks": ["pbx"], "steps": steps})
+    campaign = bench.submit(1, ends=(ANSWERS,), playbook=playbook)
+    await bench.until(lambda: bench.engine.state.talking == 1)
+    await asyncio.sleep(1)
+    bench.clock.step_wall(-3_600_000)
+    await bench.until(lambda: bench.status(campaign) is CampaignStatus.COMPLETED)
+    assert bench.outcome() is Disposition.ANSWERED
+
+
+@engine_story
 async def test_a_launch_to_come_follows_the_wall_clock_that_was_set(bench: Bench) -> None:
     bench.submit(1, launch_at=bench.clock.wall + 3_600_000, scheduled=True)
     bench.clock.step_wall(3_590_000)
