@@ -434,7 +434,7 @@ class Engine:
     def _pick(self, now: Now) -> None:
         # Armed attempts have no leg yet, but each will need a place.
         for _ in range(min(PICKS_PER_TURN, self._control.free_places() - self._dispatch.armed)):
-            pick = self._dispatch.pick(now)
+            pick = self._dispatch.pick(now, together=self._dispatch.unstored)
             if pick is None:
                 return
             try:

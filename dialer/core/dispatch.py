@@ -53,6 +53,8 @@ from dialer.core.sounds import Unready
 # Attempts are recorded this long before they are due, so that the disk's time is not the callee's. A kill in between
 # leaves them `interrupted` though nothing left: the shorter, the fewer.
 ARM_AHEAD_SECONDS = 0.010
+# Where one is to be recorded now, those that are due so long behind it are too: one commit for many.
+ARM_TOGETHER_SECONDS = 0.015
 RELEASED = "released from review"
 # A number that is in a call already is looked at again after this.
 SNOOZE_MS = 1000
@@ -328,14 +330,15 @@ class Dispatch:
 
     # Attempts
 
-    def pick(self, now: Now) -> Pick | None:
+    def pick(self, now: Now, *, together: bool = False) -> Pick | None:
         """The next call whose attempt should be recorded now; give its record to `arm`. None: nothing can leave soon.
 
-        Legs to agents and technical retries that may go are armed on the way.
+        `together`: another one is being recorded, and this one may be due a little later. Legs to agents and technical
+        retries that may go are armed on the way.
         """
         until = Mono(now.mono + ARM_AHEAD_SECONDS)
         self._attempts.arm_retries(now, until)
-        return self._lanes.pick(now, until, self._pacing)
+        return self._lanes.pick(now, Mono(until + ARM_TOGETHER_SECONDS) if together else until, self._pacing)
 
     def put_back(self, pick: Pick, now: Now) -> None:
         """The record of a picked call could not be read now: it waits in its lane as before."""

@@ -125,7 +125,7 @@ class Rig:
             for due_at, call in list(self.store.due_timers(WallMs(now.wall + round(ARM_AHEAD_SECONDS * 1000)))):
                 self.dispatch.due(due_at, call, now)
             for _ in range(100):
-                pick = self.dispatch.pick(now)
+                pick = self.dispatch.pick(now, together=self.dispatch.unstored)
                 if pick is None:
                     break
                 self.dispatch.arm(pick, self.store.call(pick.call), now)

@@ -16,19 +16,19 @@ from dialer.core.changes import (
     Change,
     RecallScheduled,
 )
-from dialer.core.dispatch import ARM_AHEAD_SECONDS, SNOOZE_MS
+from dialer.core.dispatch import ARM_AHEAD_SECONDS, ARM_TOGETHER_SECONDS, SNOOZE_MS
 from dialer.core.events import Answered, EndedBy, InviteSent, LegEnded, LegLost, Rang
 from dialer.core.model import CallId, Campaign, CampaignStatus, Disposition, OpenAttempt, Trunk, WallMs
 from dialer.core.playbook import Playbook
 from tests.support.dispatch_judge import Leg
 from tests.support.model_dispatch import Rig
 
-MAIN, SPARE = Trunk("main", 5, 20), Trunk("spare", 5, 20)
+MAIN, SPARE, FAST = Trunk("main", 5, 20), Trunk("spare", 5, 20), Trunk("fast", 5, 1000)
 
 
 def rig(**more: Any) -> Rig:
     more.setdefault("max_concurrent_calls", 10)
-    return Rig([MAIN, SPARE], **more)
+    return Rig([MAIN, SPARE, FAST], **more)
 
 
 def submit(bench: Rig, *phones: str, trunks: tuple[str, ...] = ("main",), delay_ms: int = 0, **more: Any) -> Campaign:
@@ -64,6 +64,21 @@ def test_an_attempt_is_recorded_a_little_ahead_and_leaves_at_its_time() -> None:
     assert not bench.judge.legs
     bench.advance(0.2)
     assert 0 <= only_leg(bench).since - due < 0.001
+
+
+def test_what_is_due_soon_behind_an_attempt_is_recorded_with_it_and_leaves_at_its_own_time() -> None:
+    bench = rig()
+    stagger_ms = round(ARM_TOGETHER_SECONDS * 1000) // 2
+    submit(bench, "+1", "+2", "+3", "+4", stagger_ms=stagger_ms, trunks=("fast",), delay_ms=1000, scheduled=True)
+    due = bench.clock.mono + 1
+    bench.advance(1 - ARM_AHEAD_SECONDS + 0.001)
+    recorded = [[c.call for c in batch if isinstance(c, AttemptArmed)] for batch in bench.store.commits]
+    assert [calls for calls in recorded if calls] == [[1, 2, 3]], "the fourth is due later than that"
+    bench.advance(0.2)
+    legs = sorted(bench.judge.legs.values(), key=lambda leg: leg.since)
+    late = [leg.since - due - place * stagger_ms / 1000 for place, leg in enumerate(legs)]
+    assert len(late) == 4
+    assert min(late) >= 0
 
 
 def test_a_campaign_that_waits_for_its_launch_is_scheduled_until_its_first_attempt() -> None:
