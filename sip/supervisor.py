@@ -19,7 +19,7 @@ PINGS_MISSED: Final = 5  # then a worker counts as stuck
 START_TICKS: Final = 15  # for a worker that has not come up yet
 STEADY_SECONDS: Final = 10.0  # a worker that lived so long ends the back-off
 FIRST_BACK_OFF_SECONDS: Final = 0.25
-LONGEST_BACK_OFF_SECONDS: Final = 30.0
+LONGEST_BACK_OFF_SECONDS: Final = 5.0  # as long as all dialing may wait where one call kills each worker
 SPARE_PLACES: Final = 16  # fewer free ones, counting those that are coming, start the next worker
 # The stack's memory grows with failed calls: 27 to 87 MB over 3,500 of them on the select() build.
 RECYCLE_CALLS: Final = {True: 200_000, False: 3_000}  # by BuildFacts.waits_by_epoll
@@ -33,7 +33,7 @@ SELECT_BUILD_REST_SECONDS: Final = 0.6
 class Supervisor:
     """The workers, by slot.
 
-    A worker that ends without being told to is replaced: after 0.25, 0.5, 1 ... 30 s, counted anew once one has lived for
+    A worker that ends without being told to is replaced: after 0.25, 0.5, 1 ... 5 s, counted anew once one has lived for
     10 s. One that leaves 5 pings unanswered is killed. One that has carried many calls, or grown, takes no more and
     leaves after its last; another takes its place at once.
 
