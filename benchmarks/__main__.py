@@ -113,7 +113,7 @@ def peers_table(small: bool) -> str:
 
 
 def capacity_table(small: bool) -> str:
-    rates, counts, seconds = ((100, 200), (100,), 4) if small else ((100, 200, 400, 600, 800), (400, 1_000), 20)
+    rates, counts, seconds = ((100, 200), (100,), 4) if small else ((100, 200, 400, 600, 850), (400, 1_000), 20)
     rows = [list(astuple(found)) for found in capacity.set_up(rates, seconds)]
     head = ["who calls", "calls a second asked", "reached", "calls not set up", "CPU, ms a call"]
     parts = [table(head, rows)]

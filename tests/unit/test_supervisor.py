@@ -1,4 +1,4 @@
-"""When a worker is started again that ends without being told to. What the workers carry is in tests/integration/test_sip_workers.py."""
+"""When a worker that ends without being told to is started again. The rest is in tests/integration/test_sip_workers.py."""
 
 import asyncio
 from typing import Any, cast
