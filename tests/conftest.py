@@ -2,7 +2,7 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write", action="store_true", help="long crash sweeps put their results into docs/durability.md")
+    parser.addoption("--write", action="store_true", help="long sweeps put their results into docs/durability.md")
 
 
 def pytest_configure(config: pytest.Config) -> None:

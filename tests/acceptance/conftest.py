@@ -1,10 +1,11 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.dialer_process import Client, Dialer
 from tests.support.lab_thread import LabThread
+from tests.support.sweep_report import Report
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +36,14 @@ def client(dialer: Dialer) -> Iterator[Client]:
 @pytest.fixture(scope="module")
 def playbook(client: Client) -> str:
     return client.playbook()
+
+
+@pytest.fixture
+def keep(request: pytest.FixtureRequest) -> Callable[[Report], None]:
+    """Keeps what a sweep came to, where that was asked for."""
+
+    def write(report: Report) -> None:
+        if request.config.getoption("write"):
+            report.keep()
+
+    return write

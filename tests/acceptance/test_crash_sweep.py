@@ -5,22 +5,19 @@ is for `pytest -m slow -s --write tests/acceptance/test_crash_sweep.py`, which p
 """
 
 import random
-import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.support.crash_story import Judgement, Story, template
+from tests.support.sweep_report import Report
 
 CONTACTS = 40
 CONTACTS_EACH_COMMIT = 20  # a story for each commit: two hundred of them
 WRITES_BETWEEN_KILLS = 40
 RANDOM_STORIES, RANDOM_KILLS = 40, 5
-DOCUMENT = Path(__file__).parents[2] / "docs" / "durability.md"
 
 
 @pytest.fixture(scope="module")
@@ -62,75 +59,30 @@ def test_killed_at_random_instants(story: Story) -> None:
     story.finish().check()
 
 
-class Report:
-    """What a sweep came to, over all its stories."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self.sums: Counter[str] = Counter()
-
-    def add(self, judgement: Judgement) -> None:
-        judgement.check()
-        self.sums += Counter(
-            stories=1,
-            kills=len(judgement.kills),
-            attempts=len(judgement.attempts),
-            INVITEs=len(judgement.invites),
-            interrupted=judgement.interrupted,
-            untraced=len(judgement.untraced),
-        )
-        sys.stdout.write(f"\r{self}")
-        sys.stdout.flush()
-
-    def __str__(self) -> str:
-        return f"{self.title}: {self._counts()}"
-
-    def _counts(self) -> str:
-        return ", ".join(f"{count} {name}" for name, count in self.sums.items())
-
-    def keep(self, row: str, document: Path) -> None:
-        """Put the result into its row of the document's table."""
-        head, text = f"| {row} |", document.read_text("utf-8")
-        (old,) = [line for line in text.splitlines() if line.startswith(head)]
-        new = f"{head} {self._counts()} | {datetime.now(UTC):%Y-%m-%d} |"
-        document.write_text(text.replace(old, new), "utf-8")
-
-
-@pytest.fixture
-def keep(request: pytest.FixtureRequest) -> Callable[[Report, str], None]:
-    """Keeps what a sweep came to, where that was asked for."""
-
-    def write(report: Report, row: str) -> None:
-        if request.config.getoption("write"):
-            report.keep(row, DOCUMENT)
-
-    return write
-
-
-@pytest.mark.parametrize("row", ["each commit", "each sync", "each 40th write", "random instants"])
-def test_a_sweeps_result_has_a_row_in_the_document(tmp_path: Path, row: str) -> None:
-    document = tmp_path / "durability.md"
-    document.write_text(DOCUMENT.read_text("utf-8"), "utf-8")
-    report = Report("killed")
-    report.sums.update(stories=3, kills=7)
-    report.keep(row, document)
-    old, new = DOCUMENT.read_text("utf-8").splitlines(), document.read_text("utf-8").splitlines()
-    (changed,) = [after for before, after in zip(old, new, strict=True) if before != after]
-    assert changed.startswith(f"| {row} | 3 stories, 7 kills | 2")
+def count(report: Report, judgement: Judgement) -> None:
+    judgement.check()
+    report.add(
+        stories=1,
+        kills=len(judgement.kills),
+        attempts=len(judgement.attempts),
+        INVITEs=len(judgement.invites),
+        interrupted=judgement.interrupted,
+        untraced=len(judgement.untraced),
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3 * 3600)
 @pytest.mark.parametrize("point", ["commit", "sync"])
 def test_long_sweep_killed_at_every_commit_in_turn(
-    tmp_path: Path, prepared: Path, keep: Callable[[Report, str], None], point: str
+    tmp_path: Path, prepared: Path, keep: Callable[[Report], None], point: str
 ) -> None:
     with Story.told(tmp_path / "whole", prepared) as whole:
         whole.begin(CONTACTS_EACH_COMMIT)
         begun = whole.disk.commits
         whole.finish().check()
         commits = whole.disk.commits - begun
-    report = Report(f"killed before the {point} of each of {commits} commits".replace("commit of", "writes of"))
+    report = Report(f"each {point}")
     for commit in range(1, commits + 1):
         with Story.told(tmp_path / f"commit{commit}", prepared) as story:
             story.begin(CONTACTS_EACH_COMMIT)
@@ -139,16 +91,16 @@ def test_long_sweep_killed_at_every_commit_in_turn(
             if story.died():
                 story.restart()
             kill(0)
-            report.add(story.finish())
-    keep(report, f"each {point}")
+            count(report, story.finish())
+    keep(report)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3 * 3600)
 def test_long_sweep_killed_in_the_middle_of_writes(
-    tmp_path: Path, prepared: Path, keep: Callable[[Report, str], None]
+    tmp_path: Path, prepared: Path, keep: Callable[[Report], None]
 ) -> None:
-    report = Report(f"killed at every {WRITES_BETWEEN_KILLS}th write")
+    report = Report(f"each {WRITES_BETWEEN_KILLS}th write")
     write = 1
     while True:
         with Story.told(tmp_path / f"write{write}", prepared) as story:
@@ -157,20 +109,18 @@ def test_long_sweep_killed_in_the_middle_of_writes(
             died = story.died()
             if died:
                 story.restart()
-            report.add(story.finish())
+            count(report, story.finish())
         if not died:
             break
         write += WRITES_BETWEEN_KILLS
-    keep(report, f"each {WRITES_BETWEEN_KILLS}th write")
+    keep(report)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3 * 3600)
-def test_long_sweep_killed_at_random_instants(
-    tmp_path: Path, prepared: Path, keep: Callable[[Report, str], None]
-) -> None:
+def test_long_sweep_killed_at_random_instants(tmp_path: Path, prepared: Path, keep: Callable[[Report], None]) -> None:
     dice = random.Random(20_260_101)
-    report = Report("killed at random instants")
+    report = Report("random instants")
     for number in range(RANDOM_STORIES):
         with Story.told(tmp_path / f"random{number}", prepared) as story:
             story.begin(CONTACTS)
@@ -178,5 +128,5 @@ def test_long_sweep_killed_at_random_instants(
                 time.sleep(dice.uniform(0.05, 2.0))
                 story.kill()
                 story.restart()
-            report.add(story.finish())
-    keep(report, "random instants")
+            count(report, story.finish())
+    keep(report)

@@ -13,6 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
+import httpx
+
 from sip.lab import Entry
 from sip.lab.behaviours import behaviour_table
 from tests.support.dialer_process import Client, Dialer, eventually
@@ -121,6 +123,22 @@ class Story:
     def restart(self) -> None:
         self.dialer.start()
 
+    def readiness(self) -> httpx.Response:
+        return httpx.get(f"{self.dialer.url}/readyz", timeout=10)
+
+    def not_ready(self) -> httpx.Response:
+        """What /readyz answers once the server knows of a fault."""
+
+        def look() -> httpx.Response | None:
+            answer = self.readiness()
+            return answer if answer.status_code == 503 else None
+
+        return eventually(look, 10, "/readyz answers 503")
+
+    def ready(self) -> None:
+        """The server works again."""
+        eventually(lambda: self.readiness().status_code == 200, 10, "/readyz answers 200")
+
     def finish(self) -> "Judgement":
         self.client.finished(self.campaign, 60)
         calls = self.client.calls(self.campaign)
@@ -135,6 +153,7 @@ class Judgement:
         self, kills: Sequence[float], calls: dict[str, dict[str, Any]], log: Sequence[Entry], campaign: dict[str, Any]
     ) -> None:
         self.kills, self.calls, self.log, self.campaign = kills, calls, log, campaign
+        self.recall_seconds = [60 * minutes for minutes in campaign["recall"]]
         self.invites = sorted((e for e in log if e.event == "invite"), key=lambda e: e.at)
         self.ends = {e.call_id: e for e in log if e.event == "ended"}
         self.by_attempt: defaultdict[tuple[str, int], list[Entry]] = defaultdict(list)
@@ -180,7 +199,9 @@ class Judgement:
                 assert waited >= GAP_SECONDS - 0.001, f"a recall {waited} s after the attempt before it: {call}"
                 anchor = first["dialed_at"] or first["due_at"]
                 offset = at(attempt["due_at"]) - at(anchor)
-                assert offset >= RECALL_SECONDS[attempt["number"] - 2] - 0.002, f"a recall ahead of its time: {call}"
+                assert offset >= self.recall_seconds[attempt["number"] - 2] - 0.002, (
+                    f"a recall ahead of its time: {call}"
+                )
 
     def _pace(self) -> None:
         firsts = [e.monotonic_at for key, entries in self.by_attempt.items() if key[1] == 1 for e in entries]
@@ -215,7 +236,7 @@ class Judgement:
             assert call["state"] == "finished"
             assert call["disposition"] == last, call
             if last in RECALLED:
-                assert len(call["attempts"]) == 1 + len(RECALL_SECONDS), f"a recall was lost: {call}"
+                assert len(call["attempts"]) == 1 + len(self.recall_seconds), f"a recall was lost: {call}"
             arrived = 0
             for attempt in call["attempts"]:
                 entries = self.by_attempt.get((call["id"], attempt["number"]), [])

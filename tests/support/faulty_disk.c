@@ -27,6 +27,8 @@ struct control {
     int64_t error;       /* errno of operations that fail; 0: they work */
     int64_t failing;     /* which: WRITES | SYNCS */
     int64_t skip;        /* so many of them still work */
+    int64_t faults;      /* how many are to fail before all works again; 0: all of them */
+    int64_t torn;        /* 1: of the first write that fails, half gets onto the disk */
     int64_t failed;      /* operations that were made to fail */
     int64_t commits;     /* writes that came after a sync: a commit begins with one and ends with the other */
     int64_t kill_commit; /* the commit before whose first write the group dies; 0: none */
@@ -63,20 +65,25 @@ static int is_watched(int descriptor) {
     return strncmp(name, watched, strlen(watched)) == 0 && !strstr(name, "-shm");
 }
 
-/* 0: go on; else -1 with errno set. */
+enum { WORKS, FAILS, TORN };
+
+/* FAILS: with errno set. */
 static int verdict(int descriptor, int kind) {
-    if (!is_watched(descriptor)) return 0;
+    if (!is_watched(descriptor)) return WORKS;
     int64_t number = __atomic_add_fetch(kind == WRITES ? &control->writes : &control->syncs, 1, __ATOMIC_SEQ_CST);
     int begins = __atomic_exchange_n(&control->within, kind == WRITES, __ATOMIC_SEQ_CST) == 0 && kind == WRITES;
     if (begins && __atomic_add_fetch(&control->commits, 1, __ATOMIC_SEQ_CST) == control->kill_commit) kill(0, SIGKILL);
     if (number == (kind == WRITES ? control->kill_write : control->kill_sync)) kill(0, SIGKILL);
     while (__atomic_load_n(&control->hanging, __ATOMIC_SEQ_CST) & kind)
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    if (!control->error || !(control->failing & kind)) return 0;
-    if (__atomic_sub_fetch(&control->skip, 1, __ATOMIC_SEQ_CST) >= 0) return 0;
+    int error = (int)control->error;
+    if (!error || !(control->failing & kind)) return WORKS;
+    if (__atomic_sub_fetch(&control->skip, 1, __ATOMIC_SEQ_CST) >= 0) return WORKS;
     __atomic_add_fetch(&control->failed, 1, __ATOMIC_SEQ_CST);
-    errno = (int)control->error;
-    return -1;
+    if (__atomic_exchange_n(&control->torn, 0, __ATOMIC_SEQ_CST)) return TORN;
+    if (control->faults && __atomic_sub_fetch(&control->faults, 1, __ATOMIC_SEQ_CST) == 0) control->error = 0;
+    errno = error;
+    return FAILS;
 }
 
 #define NEXT(name) \
@@ -85,25 +92,28 @@ static int verdict(int descriptor, int kind) {
 
 ssize_t pwrite64(int descriptor, const void *data, size_t size, off64_t at) {
     NEXT(pwrite64);
-    return verdict(descriptor, WRITES) ? -1 : next(descriptor, data, size, at);
+    int said = verdict(descriptor, WRITES);
+    return said == FAILS ? -1 : next(descriptor, data, said == TORN ? size / 2 : size, at);
 }
 
 ssize_t pwrite(int descriptor, const void *data, size_t size, off_t at) {
     NEXT(pwrite);
-    return verdict(descriptor, WRITES) ? -1 : next(descriptor, data, size, at);
+    int said = verdict(descriptor, WRITES);
+    return said == FAILS ? -1 : next(descriptor, data, said == TORN ? size / 2 : size, at);
 }
 
 ssize_t write(int descriptor, const void *data, size_t size) {
     NEXT(write);
-    return verdict(descriptor, WRITES) ? -1 : next(descriptor, data, size);
+    int said = verdict(descriptor, WRITES);
+    return said == FAILS ? -1 : next(descriptor, data, said == TORN ? size / 2 : size);
 }
 
 int fdatasync(int descriptor) {
     NEXT(fdatasync);
-    return verdict(descriptor, SYNCS) ? -1 : next(descriptor);
+    return verdict(descriptor, SYNCS) == FAILS ? -1 : next(descriptor);
 }
 
 int fsync(int descriptor) {
     NEXT(fsync);
-    return verdict(descriptor, SYNCS) ? -1 : next(descriptor);
+    return verdict(descriptor, SYNCS) == FAILS ? -1 : next(descriptor);
 }

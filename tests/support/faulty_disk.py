@@ -16,7 +16,7 @@ import pytest
 SOURCE: Final = Path(__file__).with_suffix(".c")
 WRITES, SYNCS = 1, 2
 _FIELDS: Final = (
-    *("writes", "syncs", "kill_write", "kill_sync", "error", "failing", "skip", "failed"),
+    *("writes", "syncs", "kill_write", "kill_sync", "error", "failing", "skip", "faults", "torn", "failed"),
     *("commits", "kill_commit", "within", "hanging"),
 )
 
@@ -85,9 +85,15 @@ class FaultyDisk:
         """The process group dies with this commit written and not synced, counted from now; 0: it does not."""
         self._set("kill_sync", self.syncs + number if number else 0)
 
-    def fail(self, error: int, operations: int, *, after: int = 0) -> None:
-        """From now on these operations fail with that errno, once so many more have worked."""
+    def fail(self, error: int, operations: int, *, after: int = 0, faults: int = 0, torn: bool = False) -> None:
+        """From now on these operations fail with that errno, once so many more have worked.
+
+        `faults`: so many of them, then all works again (0: until it is healed). `torn`: half of the first write still gets
+        onto the disk.
+        """
         self._set("skip", after)
+        self._set("faults", faults)
+        self._set("torn", int(torn))
         self._set("failing", operations)
         self._set("error", error)
 
