@@ -58,6 +58,8 @@ DUE_PER_TURN = 500
 CLOCK_DRIFT_MS = 5
 # A jump beyond this is somebody setting the clock; less is slewing, or two readings with a pause in between.
 CLOCK_STEP_MS = 100
+# What the next process is to know of the clock is noted again when it has slewed so far: each few minutes at the most.
+CLOCK_NOTE_MS = 50
 # What a worker reports so soon after a step may bear the time of the clock as it was: then it counts from when it was read.
 STAMPS_SECONDS = 2.0
 # However quiet it is, the loop looks around so often: nobody tells it that the wall clock was set, that the machine slept,
@@ -125,7 +127,10 @@ class Engine:
         self._store_proved_at = self._loop.time()
         self._clock_relation = 0.0
         self._clock_offset = clock.now_and_offset_ms()[1]
+        self._noted_offset: float | None = None
         self._clock_step_ms = 0
+        # Part of the step was made while nobody ran.
+        self._clock_met = False
         self._stamps_hold_from = Mono(0)
         self._draining = False
         self._idle = asyncio.Event()
@@ -139,7 +144,7 @@ class Engine:
 
     def start(self) -> None:
         """Take up what the store holds, close attempts that a crash left open, and begin. Raises `StoreUnavailable`."""
-        now = self._now()
+        now = self._meet_clock()
         stored = self._store.active_campaigns()
         opened, agent_legs = self._store.open_attempts(), self._store.open_agent_legs()
         hold = RESTART_HOLD_SECONDS if stored or opened or agent_legs else 0.0
@@ -383,6 +388,7 @@ class Engine:
         now = self._look()
         self._dispatch.poll(now)
         self._carry_out()
+        self._note_offset(now)
         self._wake_at(self._next_turn(now))
         self.turned_at = self._loop.time()
         if self._dispatch.idle:
@@ -407,21 +413,49 @@ class Engine:
             self._dispatch.clock_stepped(now)
         return now
 
+    def _meet_clock(self) -> Now:
+        """This instant by the clock that the process before this one knew: what it left is taken up by that.
+
+        Where the clock was set since, the first turn follows, as it would at any other time.
+        """
+        now, self._clock_offset = self._clock.now_and_offset_ms()
+        self._noted_offset = self._store.noted_offset_ms(self._clock.boot)
+        step = 0 if self._noted_offset is None else round(self._clock_offset - self._noted_offset)
+        if abs(step) <= CLOCK_STEP_MS:
+            return now
+        self._clock_step_ms, self._clock_met = step, True
+        return replace(now, wall=WallMs(now.wall - step))
+
+    def _note_offset(self, now: Now) -> None:
+        """Keep for the next process how the clock stands, where it has slewed since it was told last."""
+        slewed = self._noted_offset is None or abs(self._clock_offset - self._noted_offset) > CLOCK_NOTE_MS
+        if not slewed or self._clock_step_ms or self._store_fault is not None:
+            return
+        try:
+            self._store.note_offset(self._clock.boot, self._clock_offset)
+        except StoreUnavailable as fault:
+            self._store_failed(fault, now)
+            return
+        self._noted_offset = self._clock_offset
+
     def _follow_step(self, now: Now) -> None:
         step = self._clock_step_ms
+        before = None if self._clock_met else WallMs(now.wall - step)
         self._gather(now)
         self._flush(now, force=True)
         if self._store_fault is not None:
             return  # nothing is dialed meanwhile, and the next turn tries again
         try:
-            self._store.clock_stepped(step, WallMs(now.wall - step))
+            self._store.clock_stepped(step, before)
         except StoreUnavailable as fault:
             self._store_failed(fault, now)
             return
         log.warning("the wall clock was set: recalls and running campaigns keep their distances", step_ms=step)
-        self._clock_step_ms = 0
+        self._clock_step_ms, self._clock_met = 0, False
+        if self._noted_offset is not None:
+            self._noted_offset += step
         self._stamps_hold_from = Mono(now.mono + STAMPS_SECONDS)
-        self._dispatch.clock_stepped(now, step)
+        self._dispatch.clock_stepped(now, step, before)
 
     def _take_due(self, now: Now) -> None:
         try:

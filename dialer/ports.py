@@ -26,6 +26,11 @@ from dialer.core.sounds import Sound, Unready
 class Clock(Protocol):
     """Both clocks, read together."""
 
+    @property
+    def boot(self) -> str:
+        """What is another one after each start of the machine: offsets mean something within one."""
+        ...
+
     def now(self) -> Now:
         """This instant. `mono` has the origin of the event loop's clock."""
         ...
@@ -305,12 +310,22 @@ class Store(Protocol):
         """Take all timers with due <= `until`, earliest first. A timer row is given once in a process's life."""
         ...
 
-    def clock_stepped(self, step_ms: int, before: WallMs) -> None:
+    def clock_stepped(self, step_ms: int, before: WallMs | None) -> None:
         """The wall clock was set from `before` to `before + step_ms`: move everything that counts elapsed time with it.
 
-        That is every timer, what recalls count from, and the slots of campaigns that were launched at `before`. A launch
-        that is still to come stays where it is: it was promised by the wall clock. Raises `StoreUnavailable`.
+        That is every timer, what recalls count from, the slots of campaigns that were launched at `before`, and the noted
+        offset. A launch that is still to come stays where it is: it was promised by the wall clock. None: it was set while
+        nobody ran, who knows when; launched are campaigns without a time of their own and those of which something was
+        begun. Raises `StoreUnavailable`.
         """
+        ...
+
+    def noted_offset_ms(self, boot: str) -> float | None:
+        """The wall clock's offset as it was noted last; None: never since this start of the machine."""
+        ...
+
+    def note_offset(self, boot: str, offset_ms: float) -> None:
+        """Keep the offset for the next process, on disk when it returns. Raises `StoreUnavailable`."""
         ...
 
     def next_timer(self) -> WallMs | None:

@@ -263,8 +263,15 @@ class _TrialStore:
         """See Store."""
         return self._due_at
 
-    def clock_stepped(self, step_ms: int, before: WallMs) -> None:
+    def clock_stepped(self, step_ms: int, before: WallMs | None) -> None:
         """See Store. A trial does not last."""
+
+    def noted_offset_ms(self, boot: str) -> float | None:  # noqa: ARG002
+        """See Store. Nobody ran before."""
+        return None
+
+    def note_offset(self, boot: str, offset_ms: float) -> None:
+        """See Store. Nobody runs afterwards."""
 
     # What a process before this one left: nothing.
 

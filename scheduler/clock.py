@@ -12,6 +12,11 @@ _READ_TOGETHER_NS = 1_000_000
 class SystemClock:
     """Keeps `dialer.ports.Clock` by the operating system: CLOCK_REALTIME cut to milliseconds, and CLOCK_MONOTONIC."""
 
+    @property
+    def boot(self) -> str:
+        """As `boot_id`."""
+        return boot_id()
+
     def now(self) -> Now:
         """This instant. `mono` is `time.monotonic`, which asyncio's loop uses too."""
         return Now(wall=WallMs(time.time_ns() // 1_000_000), mono=Mono(time.monotonic()))

@@ -162,8 +162,8 @@ class SqliteStore:
         """
         return self._timers.due(until)
 
-    def clock_stepped(self, step_ms: int, before: WallMs) -> None:
-        """Move timers, attempts under way, recall anchors and the slots of launched campaigns, in one transaction.
+    def clock_stepped(self, step_ms: int, before: WallMs | None) -> None:
+        """Move timers, attempts under way, recall anchors, the slots of launched campaigns and the note, in one transaction.
 
         Takes about 2 s for a million timers; the clock is not set often. Raises `StoreUnavailable`.
         """
@@ -172,6 +172,17 @@ class SqliteStore:
                 cursor.execute(sql, {"step": step_ms, "before": before})
         self._known.clear()
         self._timers.shift(step_ms)
+
+    def noted_offset_ms(self, boot: str) -> float | None:
+        """See `dialer.ports.Store`."""
+        with disk_errors():
+            row = self._connection.execute(_NOTED, (boot,)).fetchone()
+        return None if row is None else float(row[0])
+
+    def note_offset(self, boot: str, offset_ms: float) -> None:
+        """See `dialer.ports.Store`."""
+        with self._turn.transaction(durable=True) as cursor:
+            cursor.execute(_NOTE, (boot, offset_ms))
 
     def next_timer(self) -> WallMs | None:
         """When to ask for due timers again; None when no timer is stored."""
@@ -269,10 +280,15 @@ FROM agent_leg INDEXED BY agent_leg_open WHERE ended_at IS NULL ORDER BY call_id
 # The first term is the index campaign_active again. Anchors are moved only where another attempt may count from them. All
 # that is known of an attempt under way is told by the clock as it is now, as its end will be. A recall that is under review
 # is a stretch of its own.
+_NOTED: Final = "SELECT value ->> 'offset_ms' FROM meta WHERE key = 'clock' AND value ->> 'boot' = ?"
+_NOTE: Final = "INSERT OR REPLACE INTO meta (key, value) VALUES ('clock', json_object('boot', ?, 'offset_ms', ?))"
 _CLOCK_STEP: Final = (
     """
     UPDATE campaign SET clock_shift_ms = clock_shift_ms + :step
-    WHERE status IN ('loading', 'scheduled', 'running', 'paused') AND launch_at + clock_shift_ms <= :before""",
+    WHERE status IN ('loading', 'scheduled', 'running', 'paused')
+      AND CASE WHEN :before IS NOT NULL THEN launch_at + clock_shift_ms <= :before
+               ELSE scheduled = 0 OR status = 'running' OR settled_cursor > 0
+                    OR EXISTS (SELECT 1 FROM open_attempt WHERE call_id BETWEEN first_call AND first_call + size - 1) END""",
     """
     UPDATE campaign SET settled_first_at = settled_first_at + :step
     WHERE status IN ('loading', 'scheduled', 'running', 'paused') AND settled_first_at IS NOT NULL""",
@@ -288,4 +304,5 @@ _CLOCK_STEP: Final = (
     WHERE id IN (SELECT call_id FROM timer UNION ALL SELECT first_call FROM review WHERE first_call = last_call)""",
     "UPDATE timer SET due_at = due_at + :step",
     "UPDATE agent_leg SET until = until + :step WHERE ended_at IS NULL",
+    "UPDATE meta SET value = json_set(value, '$.offset_ms', value ->> 'offset_ms' + :step) WHERE key = 'clock'",
 )

@@ -311,16 +311,16 @@ class Dispatch:
         """A leg to an agent was up when the process before this one died: see `AgentLegs.recover`."""
         self._attempts.agents.recover(opened, now, over)
 
-    def clock_stepped(self, now: Now, step_ms: int = 0) -> None:
+    def clock_stepped(self, now: Now, step_ms: int = 0, before: WallMs | None = None) -> None:
         """The two clocks' relation has changed: due times are looked at anew.
 
-        `step_ms` is how far the wall clock was set (0: it was not, it slews or the machine slept). What counts elapsed time
-        moves with it, as `dialer.ports.Store.clock_stepped` says: nothing is early because a clock was put right, nor hours
-        late.
+        `step_ms` is how far the wall clock was set, `before` when by the clock as it was (0: it was not, it slews or the
+        machine slept). What counts elapsed time moves with it, as `dialer.ports.Store.clock_stepped` says, also of a
+        `before` that is None: nothing is early because a clock was put right, nor hours late.
         """
         if step_ms:
             for lane in self._lanes:
-                lane.shift(step_ms, WallMs(now.wall - step_ms))
+                lane.shift(step_ms, before)
             self._attempts.clock_stepped(step_ms)
         self._lanes.rouse_all(now)
 

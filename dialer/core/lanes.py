@@ -50,9 +50,13 @@ class Lane:
         """False while a person has stopped it."""
         return self.status in {CampaignStatus.SCHEDULED, CampaignStatus.RUNNING}
 
-    def shift(self, step_ms: int, before: WallMs) -> None:
-        """The wall clock was set by `step_ms` at `before`. A launch that is still to come keeps its time."""
-        if self.campaign.launch_at <= before:
+    def shift(self, step_ms: int, before: WallMs | None) -> None:
+        """The wall clock was set by `step_ms` at `before`. A launch that is still to come keeps its time.
+
+        None: at a time that nobody knows; as long as nothing was begun, it is still to come.
+        """
+        begun = not self.campaign.scheduled or self.status is CampaignStatus.RUNNING or self.cursor > 0
+        if begun if before is None else self.campaign.launch_at <= before:
             self.campaign = replace(self.campaign, launch_at=WallMs(self.campaign.launch_at + step_ms))
         # All move alike, so the heaps stay in order.
         self.recalls = [(WallMs(due + step_ms), call) for due, call in self.recalls]

@@ -29,6 +29,7 @@ DAY = 24 * 3_600_000
 @dataclass
 class Clock:
     wall: int
+    boot: str = "boot"
 
     def now(self) -> Now:
         return Now(WallMs(self.wall), Mono(0))

@@ -537,6 +537,37 @@ def test_a_clock_that_was_set_moves_timers_anchors_and_launched_slots(world: Wor
     assert list(world.store.due_timers(WallMs(T0 + 10 * MINUTE + abs(step)))) == []
 
 
+def test_what_is_noted_of_the_clock_is_told_to_the_next_process_of_the_same_boot_and_moves_with_a_step(
+    world: World,
+) -> None:
+    assert world.store.noted_offset_ms("one") is None
+    world.store.note_offset("one", 1_000.5)
+    world.reopen()
+    assert (world.store.noted_offset_ms("one"), world.store.noted_offset_ms("two")) == (1_000.5, None)
+    world.store.clock_stepped(-3_000, WallMs(T0))
+    assert world.store.noted_offset_ms("one") == -1_999.5
+    world.store.note_offset("two", 7.0)
+    assert (world.store.noted_offset_ms("one"), world.store.noted_offset_ms("two")) == (None, 7.0)
+
+
+@pytest.mark.parametrize("step", [-2 * 3_600_000, 2 * 3_600_000])
+def test_a_clock_set_while_nobody_ran_moves_the_slots_of_what_was_begun_or_was_to_begin_at_once(
+    world: World, step: int
+) -> None:
+    at_once = world.add_campaign(size=1, launch_at=T0)
+    begun, snoozed, ahead = (world.add_campaign(size=2, launch_at=T0 + MINUTE, scheduled=True) for _ in range(3))
+    running = world.add_campaign(size=1, launch_at=T0 + MINUTE, scheduled=True)
+    world.store.apply([arm(begun, at=T0 + MINUTE), snooze(snoozed, at=T0 + 2 * MINUTE)])
+    world.store.apply([move(running, CampaignStatus.RUNNING)])
+    world.store.clock_stepped(step, None)
+    world.reopen()
+    moved = {
+        one.campaign.id: one.campaign.launch_at - before.launch_at
+        for one, before in zip(world.store.active_campaigns(), (at_once, begun, snoozed, ahead, running), strict=True)
+    }
+    assert moved == {at_once.id: step, begun.id: step, snoozed.id: step, ahead.id: 0, running.id: step}
+
+
 def test_a_withdrawn_attempt_is_found_as_such_after_the_process_died(world: World) -> None:
     campaign = world.add_campaign(size=2, launch_at=T0, recall_ms=(MINUTE,))
     world.store.apply([arm(campaign), arm(campaign, 1)])

@@ -26,6 +26,10 @@ class EngineAgainstTheJudge(DispatchAgainstTheJudge):
     def the_power_fails_at_the_next_commit(self, when: str) -> None:
         self.rig.cut_power(when)
 
+    @rule(ms=st.sampled_from([-3_600_000, -700, 700, 3_600_000]))
+    def the_process_dies_and_the_wall_clock_is_set_before_the_next_one_starts(self, ms: int) -> None:
+        self.rig.crash(ms)
+
     @invariant()
     def the_database_holds_what_a_simple_store_holds(self) -> None:
         self.rig.store.agree()

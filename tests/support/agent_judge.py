@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dialer.core.changes import AgentArmed, AgentEnded, Change
-from dialer.core.model import CallId, Disposition, LegId
+from dialer.core.model import CallId, Disposition, LegId, WallMs
 
 if TYPE_CHECKING:
     from dialer.core.effects import Dial
@@ -127,15 +127,15 @@ class AgentJudge:
                 found.append(held)
         return found
 
-    def crashed(self) -> None:
-        now = self.judge.clock
+    def crashed(self, wall: WallMs) -> None:
+        mono = self.judge.clock.mono
         self.armed.clear()
         self._decided.clear()
         self.bridged.clear()
         self.unheard = {
-            (leg.call, leg.number, leg.position): (leg.trunk, now.mono + (leg.until - now.wall) / 1000)
+            (leg.call, leg.number, leg.position): (leg.trunk, mono + (leg.until - wall) / 1000)
             for leg in self.judge.store.open_agent_legs()
-            if not leg.dialog and leg.until > now.wall
+            if not leg.dialog and leg.until > wall
         }
 
     @property

@@ -100,7 +100,18 @@ class BothStores(FakeStore):
             yield due_at, call
         assert (super().next_timer() or until + 1) > until
 
-    def clock_stepped(self, step_ms: int, before: WallMs) -> None:
+    def noted_offset_ms(self, boot: str) -> float | None:
+        one, other = super().noted_offset_ms(boot), self._world.store.noted_offset_ms(boot)
+        assert one == other
+        return other
+
+    def note_offset(self, boot: str, offset_ms: float) -> None:
+        if self.refuse is not None:
+            self._refused(lambda: self._world.store.note_offset(boot, offset_ms))
+        super().note_offset(boot, offset_ms)
+        self._world.store.note_offset(boot, offset_ms)
+
+    def clock_stepped(self, step_ms: int, before: WallMs | None) -> None:
         if self.refuse is not None:
             self._refused(lambda: self._world.store.clock_stepped(step_ms, before))
         super().clock_stepped(step_ms, before)

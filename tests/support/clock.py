@@ -21,6 +21,11 @@ class FakeClock:
         self._wall_at_zero = wall - mono * 1000
         self._slept_ms = 0.0
         self._step_after: tuple[int, int] | None = None
+        self.boots = 1
+
+    @property
+    def boot(self) -> str:
+        return f"boot {self.boots}"
 
     def now(self) -> Now:
         if self._step_after is not None:
@@ -50,8 +55,8 @@ class FakeClock:
         """Move forward to `mono`; nothing when that is past."""
         self.mono = max(self.mono, mono)
 
-    def step_wall(self, ms: int) -> None:
-        """Somebody sets the wall clock."""
+    def step_wall(self, ms: float) -> None:
+        """Somebody sets the wall clock, or it slews by so much."""
         self._wall_at_zero += ms
 
     def step_wall_after(self, ms: int, readings: int) -> None:

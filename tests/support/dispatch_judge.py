@@ -320,6 +320,12 @@ class Judge:
             cancelled = change.call in self.cancelled_calls
             assert cancelled or not self._recall_due(*ended), "a recall was lost"
 
+    def clock_was_set(self, step_ms: int) -> None:
+        """Somebody set the wall clock; what becomes of it is told by `clock_stepped`."""
+        self.stepped_at = self.clock.mono
+        if step_ms < 0:
+            self.stepped_back_at = self.clock.mono
+
     def clock_stepped(self, step_ms: int) -> None:
         """What counts elapsed time was moved with a clock that was set."""
         self.due = {call: WallMs(at + step_ms) for call, at in self.due.items()}
@@ -490,13 +496,17 @@ class Judge:
         late = [leg for leg in callees if self.clock.mono > max(self._limit(leg), waits_until) + 0.001]
         return late + self.agents.left_alone()
 
-    def crashed(self) -> None:
-        """The process is gone, its workers with it: nothing is on the wire, and what was not stored never was."""
+    def crashed(self, wall: WallMs | None = None) -> None:
+        """The process is gone, its workers with it: nothing is on the wire, and what was not stored never was.
+
+        `wall` is the time by the clock that what is stored goes by; None: that is the clock as it is.
+        """
+        wall = self.clock.wall if wall is None else wall
         self.legs.clear()
         self.armed.clear()
-        self.agents.crashed()
+        self.agents.crashed(wall)
         self._decided.clear()
-        self.unheard = {call: held for call in self.lines if (held := self._unheard(call)) is not None}
+        self.unheard = {call: held for call in self.lines if (held := self._unheard(call, wall)) is not None}
         for line in self.lines.values():
             line.lost, line.verdict = True, None
         # An order that did not get onto the disk was not given; who gave it was told so, or never got an answer.
@@ -514,12 +524,12 @@ class Judge:
         status = self.store.campaigns[self.campaign_of(call).id].status
         return withdrawn or row.finished is not None or status is CampaignStatus.CANCELLED
 
-    def _unheard(self, call: CallId) -> tuple[str, float] | None:
+    def _unheard(self, call: CallId, wall: WallMs) -> tuple[str, float] | None:
         attempt = self.store.calls[call].open
         ring_seconds = self.campaign_of(call).playbook.ring_timeout_seconds
         if attempt is None or attempt.record.dialog:
             return None
-        rings_seconds = min(ring_seconds, ring_seconds + (attempt.record.fire_at - self.clock.wall) / 1000)
+        rings_seconds = min(ring_seconds, ring_seconds + (attempt.record.fire_at - wall) / 1000)
         return (attempt.record.trunk, self.clock.mono + rings_seconds) if rings_seconds > 0 else None
 
     def quiet(self, trunk: str) -> bool:

@@ -15,7 +15,7 @@ from dialer.core.effects import Dial
 from dialer.core.events import LegEvent
 from dialer.core.model import CallId, Campaign, CampaignId, LegId, Now, Trunk, WallMs
 from dialer.core.playbook import NOTHING
-from dialer.engine import GOODBYE_SECONDS, STORE_RETRY_SECONDS, Engine
+from dialer.engine import CLOCK_STEP_MS, GOODBYE_SECONDS, STORE_RETRY_SECONDS, Engine
 from dialer.ports import DialOrder, StoreUnavailable
 from tests.support.both_stores import BothStores, PowerCut
 from tests.support.clock import FakeClock, FakeTimeLoop
@@ -42,7 +42,7 @@ class _Store(BothStores):
             raise
         self.judge.committed(list(changes))
 
-    def clock_stepped(self, step_ms: int, before: WallMs) -> None:
+    def clock_stepped(self, step_ms: int, before: WallMs | None) -> None:
         super().clock_stepped(step_ms, before)
         self.judge.clock_stepped(step_ms)
 
@@ -264,15 +264,26 @@ class EngineRig(Rig):
         """The process dies "before" the next commit, or "after" it, when it has not heard of it."""
         self.store.cut = when
 
-    def crash(self) -> None:
+    def crash(self, step_ms: int = 0) -> None:
+        """The process dies; `step_ms`: how far the wall clock is set before the next one starts."""
         self._engine.stop()
-        self.judge.crashed()
+        self.judge.crashed(self._wall_as_known())
         self.store.reopen()
+        if step_ms:
+            self.clock.step_wall(step_ms)
+            self.judge.clock_was_set(step_ms)
         self._boot()
+
+    def _wall_as_known(self) -> WallMs:
+        """The wall clock, where it was set and the disk did not let anybody follow, as it was before."""
+        now, offset = self.clock.now_and_offset_ms()
+        noted = self.store.noted_offset_ms(self.clock.boot)
+        step = 0 if noted is None else round(offset - noted)
+        return WallMs(now.wall - step) if abs(step) > CLOCK_STEP_MS else now.wall
 
     def restore(self) -> None:
         self._engine.stop()
-        self.judge.crashed()
+        self.judge.crashed(self._wall_as_known())
         self.store.hold(self.clock.wall)
         self._boot()
 

@@ -114,6 +114,7 @@ class FakeStore:
         self.written: dict[str, dict[str, str]] = {}
         self._claims: list[tuple[AttemptArmed | RecallScheduled | CallSnoozed, int]] = []
         self._given: set[tuple[WallMs, CallId]] = set()
+        self._noted: tuple[str, float] | None = None
 
     # What tests do to it
 
@@ -251,11 +252,21 @@ class FakeStore:
             self._given.add(first)
             yield first
 
-    def clock_stepped(self, step_ms: int, before: WallMs) -> None:
+    def noted_offset_ms(self, boot: str) -> float | None:
+        return None if self._noted is None or self._noted[0] != boot else self._noted[1]
+
+    def note_offset(self, boot: str, offset_ms: float) -> None:
         if self.refuse is not None:
             raise StoreUnavailable(self.refuse)
+        self._noted = boot, offset_ms
+
+    def clock_stepped(self, step_ms: int, before: WallMs | None) -> None:
+        if self.refuse is not None:
+            raise StoreUnavailable(self.refuse)
+        if self._noted is not None:
+            self._noted = self._noted[0], self._noted[1] + step_ms
         for held in self.campaigns.values():
-            if held.status not in ENDED and held.campaign.launch_at <= before:
+            if held.status not in ENDED and _was_launched(held, before):
                 held.campaign = replace(held.campaign, launch_at=WallMs(held.campaign.launch_at + step_ms))
             if held.status not in ENDED and held.last_first_attempt_at is not None:
                 held.last_first_attempt_at = WallMs(held.last_first_attempt_at + step_ms)
@@ -423,6 +434,12 @@ class FakeStore:
             if isinstance(change, AttemptEnded):
                 row = self.calls[change.call]
                 _demand(row.finished is not None or row.next_at is not None or row.open is not None, change)
+
+
+def _was_launched(held: FakeCampaign, before: WallMs | None) -> bool:
+    if before is not None:
+        return held.campaign.launch_at <= before
+    return not held.campaign.scheduled or held.status is CampaignStatus.RUNNING or held.cursor > 0
 
 
 def _moved(opened: OpenAttempt, step_ms: int) -> OpenAttempt:

@@ -177,9 +177,7 @@ class Rig:
 
     def step_wall(self, ms: int) -> None:
         self.clock.step_wall(ms)
-        self.judge.stepped_at = self.clock.mono
-        if ms < 0:
-            self.judge.stepped_back_at = self.clock.mono
+        self.judge.clock_was_set(ms)
         self.turn()
 
     # The far side

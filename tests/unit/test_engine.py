@@ -81,6 +81,12 @@ class Bench:
         self.calls = WatchedCalls(clock, self.store)
         self.start()
 
+    def die(self) -> None:
+        """The process ends; the store is as the next one will find it."""
+        self.engine.stop()
+        self.store.reopen()
+        self.calls.legs.clear()
+
     def start(self) -> None:
         self.engine = CountingEngine(
             clock=self.clock, store=self.store, control=self.calls, trunks=[PBX], limits=Limits(20, 100)
@@ -463,6 +469,78 @@ def test_recalls_keep_their_distance_though_reports_bear_the_time_of_the_clock_b
         assert all(sooner >= at - 0.001 for sooner, at in zip(times, due, strict=True))
 
     story()
+
+
+@pytest.mark.parametrize("step", [-7_200_000, 7_200_000])
+def test_recalls_and_slots_keep_their_distance_when_the_wall_clock_is_set_while_nobody_runs(step: int) -> None:
+    @engine_story
+    async def story(bench: Bench) -> None:
+        bench.submit(3, ends=BUSY * 3, stagger_ms=2000, recall_ms=(10_000, 20_000))
+        ahead = bench.submit(launch_at=bench.clock.wall + 3_600_000, scheduled=True)
+        await bench.until(lambda: len(bench.dialed) == 2)
+        await asyncio.sleep(0.5)
+        began = bench.calls.mono[0]
+        bench.die()
+        bench.clock.step_wall(step)
+        bench.start()
+        await bench.until(lambda: bench.dialed.count(3) == 3, 60)
+        times = [mono - began for call, mono in zip(bench.dialed, bench.calls.mono, strict=True) if call <= 3]
+        due = [0, 2, 4, 10, 12, 14, 20, 22, 24]
+        assert times == pytest.approx(due, abs=0.3)
+        assert all(sooner >= at - 0.001 for sooner, at in zip(times, due, strict=True))
+        # A launch to come was promised by the wall clock: set forward by two hours, it is past.
+        assert bench.store.campaigns[ahead].campaign.launch_at == 5_000_000 + 3_600_000
+        assert (4 in bench.dialed) is (step > 0)
+
+    story()
+
+
+@engine_story
+async def test_a_clock_set_while_nobody_ran_is_followed_when_the_disk_works(bench: Bench) -> None:
+    bench.submit(2, ends=BUSY, stagger_ms=20_000, recall_ms=(10_000,))
+    await bench.until(lambda: len(bench.dialed) == 1)
+    began = bench.clock.mono
+    await asyncio.sleep(1)
+    bench.die()
+    bench.clock.step_wall(86_400_000)
+    bench.store.refuse = "full"
+    bench.start()
+    await asyncio.sleep(3)
+    assert bench.engine.state.store_fault == "full"
+    bench.die()
+    bench.start()
+    await asyncio.sleep(3)
+    bench.store.refuse = None
+    await bench.until(lambda: bench.dialed == [1, 1])
+    assert 10 <= bench.clock.mono - began < 10.5
+    await bench.until(lambda: bench.dialed == [1, 1, 2])
+    assert 20 <= bench.clock.mono - began < 20.5
+
+
+@engine_story
+async def test_a_clock_that_slewed_is_noted_for_the_next_process_and_after_a_boot_nothing_is_known_of_it(
+    bench: Bench,
+) -> None:
+    bench.submit(ends=BUSY, recall_ms=(10_000,))
+    await bench.until(lambda: len(bench.dialed) == 1)
+    await asyncio.sleep(1)
+    for _ in range(4):
+        bench.clock.step_wall(40)
+        await asyncio.sleep(0.5)
+    bench.die()
+    bench.start()
+    due = bench.store.calls[CallId(1)].next_at
+    assert due is not None
+    assert due == pytest.approx(5_010_000, abs=50), "taken for a step"
+    bench.die()
+    bench.clock.step_wall(-5_000)
+    bench.clock.boots += 1
+    bench.start()
+    assert bench.store.calls[CallId(1)].next_at == due
+    bench.die()
+    bench.clock.step_wall(-5_000)
+    bench.start()
+    assert bench.store.calls[CallId(1)].next_at == due - 5_000
 
 
 @engine_story
