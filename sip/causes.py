@@ -91,5 +91,5 @@ def _within(found: re.Match[str] | None, least: int, most: int) -> int | None:
 
 
 def _seconds(value: str) -> int | None:
-    found = re.match(r"[0-9]{1,9}", value)
+    found = re.match(r"[0-9]{1,10}", value)
     return int(found[0]) if found else None

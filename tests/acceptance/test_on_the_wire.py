@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sip.lab import BEHAVIOURS, Auth
+from sip.lab import Auth
 from tests.support.dialer_process import Client, Dialer
 from tests.support.judge import most_at_once, most_in_any_second, shortest_gap
 from tests.support.lab_thread import LabThread
@@ -182,23 +182,6 @@ def test_a_trunk_that_refuses_gives_way_to_the_next(tmp_path: Path) -> None:
                 (attempt,) = call["attempts"]
                 assert attempt["trunk"] == "second"
         assert len(lab.invites()) == 3
-
-
-def test_a_dead_trunk_gives_way_to_the_next(tmp_path: Path) -> None:
-    silent = "+34600810020"  # a lab that is called so never replies
-    every_number_answers = next(row for row in BEHAVIOURS if row.ending == "")
-    with (
-        LabThread(pace=0.1) as dead,
-        LabThread(pace=0.1, behaviours=[every_number_answers]) as lab,
-        serving(tmp_path, {"dead": dead.trunk, "alive": lab.trunk}) as (_, client),
-    ):
-        campaign = client.post(client.playbook(trunks=["dead", "alive"], ring_timeout_seconds=5), [silent])
-        assert client.finished(campaign, 60)["dispositions"] == {"answered": 1}
-        (attempt,) = client.calls(campaign)[silent]["attempts"]
-        assert (attempt["number"], attempt["trunk"]) == (1, "alive")
-        (first,), (second,) = dead.invites(silent), lab.invites(silent)
-        # Only when the first transaction was over (64*T1): never two INVITEs under way for one person.
-        assert second.at - first.at >= 31
 
 
 def test_technical_retries_use_no_recall_and_honour_retry_after(client: Client, lab: LabThread) -> None:

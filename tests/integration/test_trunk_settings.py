@@ -16,12 +16,14 @@ from dialer.core.model import LegId
 from sip.options import NoAnswer, probe
 from sip.trunk import TrunkProfile
 from sip.wire import Request, framed, parse, respond
+from tests.support.faketime import hurry, needs_faketime
 from tests.support.far_end import FarEnd
 from tests.support.labs import async_test
-from tests.support.pools import order, pool_to, trunk_to
+from tests.support.pools import order, pool_to, pool_until, trunk_to
 
 ONE = LegId(1)
 CREDENTIALS = {"username": "dialer", "password": "secret"}
+HURRY = 80
 NUMBER, CALLER = "+34600000001", "+34910000000"
 
 
@@ -201,6 +203,31 @@ async def test_a_registration_that_fails_is_tried_again_after_longer_and_longer_
         assert times[1] - times[0] >= 2
         assert times[2] - times[1] >= 4
         assert pool.state().trunk_faults == {"far": "trunk far is not registered"}
+
+
+@needs_faketime
+@async_test
+async def test_a_registrar_that_wants_longer_registrations_gets_them_and_is_asked_again_by_that_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """RFC 3261 10.2.8: 423 with Min-Expires."""
+    hurry(monkeypatch, HURRY)
+    loop, least = asyncio.get_running_loop(), 400
+    async with FarEnd() as far, pool_to(trunk_to(far.port, register=True, **CREDENTIALS)) as (pool, _):
+        taken: dict[str, float] = {}  # by the branch: a request that is sent again is none
+        while len(taken) < 2:
+            request = await far.request("REGISTER")
+            if int(request.first("Expires") or 0) < least:
+                assert not taken
+                far.reply(request, 423, ("Min-Expires", str(least)))
+                continue
+            assert request.first("Expires") == str(least)
+            taken.setdefault(request.via.branch, loop.time())
+            far.reply(request, 200, ("Contact", f"{request.lines('Contact')[0]};expires={least}"))
+        first, again = taken.values()
+        # Some seconds before it runs out, and not by the 300 s that we had asked for.
+        assert (again - first) * HURRY > 300
+        await pool_until(pool, lambda: pool.state().registered["far"])
 
 
 @pytest.mark.parametrize("status", [401, 403])

@@ -41,7 +41,10 @@ class FarEnd:
     async def receive(self, seconds: float = WAIT_SECONDS) -> Message:
         """The next message; TimeoutError when none comes."""
         loop = asyncio.get_running_loop()
-        data, source = await asyncio.wait_for(loop.sock_recvfrom(self._socket, 65_535), seconds)
+        async with asyncio.timeout(seconds):
+            data = b""
+            while not data.strip():  # a keep-alive (RFC 5626 3.5.1) is no message
+                data, source = await loop.sock_recvfrom(self._socket, 65_535)
         message = parse(data)
         self._peers[message.call_id] = source
         self.seen.append(message)

@@ -18,6 +18,7 @@ from sip.causes import Headers, Verdict, carries_description, read_verdict
         (["SIP/2.0 480 Off", "Reason: Q.850;cause=999"], Verdict(480, "Off", None, None)),
         (["SIP/2.0 503 Full", "Retry-After: 120 (lunch)"], Verdict(503, "Full", None, 120)),
         (["SIP/2.0 503 Full", "Retry-After: 5;duration=60"], Verdict(503, "Full", None, 5)),
+        (["SIP/2.0 503 Full", "Retry-After: 4294967294"], Verdict(503, "Full", None, 4_294_967_294)),
         (["SIP/2.0 503 Full", "Retry-After: soon"], Verdict(503, "Full", None, None)),
         (["SIP/2.0 503 Full", "Reason: Q.850", " ;cause=34"], Verdict(503, "Full", 34, None)),
         (["BYE sip:x@y SIP/2.0", 'Reason: Q.850;cause=16;text="Bye now"'], Verdict(0, "Bye now", 16, None)),
