@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from dialer.core.changes import json_text
 from dialer.core.contact import ContactFields
 
 Record = Mapping[str, Any]
@@ -11,7 +12,8 @@ Record = Mapping[str, Any]
 _FIELDS = tuple(name for name in ContactFields.__annotations__ if name != "custom_fields")
 _OWN = ("id", "campaign_id", "phone", "state", "disposition", "attempts", "next_attempt_at", "created_at")
 # A contact has a `state` too, which is another thing.
-CALLS_HEAD = (*_OWN, *(f"contact_{name}" for name in _FIELDS))
+# Nobody knows the names of custom fields before the last row is read: one column holds them all, as JSON.
+CALLS_HEAD = (*_OWN, *(f"contact_{name}" for name in (*_FIELDS, "custom_fields")))
 ATTEMPTS_HEAD = (
     *(
         "call_id",
@@ -25,7 +27,7 @@ ATTEMPTS_HEAD = (
         "ended_at",
         "trunk",
     ),
-    *("caller_id", "disposition", "reason", "sip_status", "q850_cause", "sip_call_id"),
+    *("caller_id", "disposition", "reason", "sip_status", "q850_cause", "sip_call_id", "delay_reason"),
 )
 # Asterisk, cdr_csv.c: the columns of Master.csv, which has no head.
 _CDR_WORDS = {
@@ -40,7 +42,9 @@ _CDR_WORDS = {
 def call_rows(call: Record) -> Iterable[Sequence[object]]:
     """One row."""
     own = {**call, "attempts": len(call["attempts"])}
-    yield [*(own[name] for name in _OWN), *(call["contact"].get(name) for name in _FIELDS)]
+    custom = call["contact"].get("custom_fields")
+    fields = [call["contact"].get(name) for name in _FIELDS]
+    yield [*(own[name] for name in _OWN), *fields, json_text(custom) if custom else None]
 
 
 def attempt_rows(call: Record) -> Iterable[Sequence[object]]:

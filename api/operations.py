@@ -81,7 +81,7 @@ PHONE = Parameter("phone", {"type": "string", "format": "phone"}, "Only this num
 FORMAT = Parameter("format", _words("json", "csv"), "csv: the whole list as a file, whatever limit and cursor say.")
 KEY = Parameter(
     "Idempotency-Key",
-    {"type": "string", "pattern": "^[!-~]{1,255}$"},
+    {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
     "A repeated request with the same key and body within 24 hours gets the stored answer.",
     place="header",
 )
@@ -128,9 +128,10 @@ OPERATIONS: tuple[Operation, ...] = (
         },
         errors=(CONFLICT,),
         description=(
-            "Also as CSV: a body of text/csv with playbook_id, launch_at, recall, expires_at and columns in the query, or a "
-            "multipart/form-data with these as fields and the CSV as `file`. The first row names the fields of a contact; "
-            '`columns`, a JSON object, maps others: {"Mobile": "phone", "Notes": ""}. Faults carry the line.'
+            "Also as CSV: a body of text/csv with playbook_id, launch_at, recall, expires_at, calling_hours and columns in the "
+            "query, or a multipart/form-data with these as fields and the CSV as `file`. The first row names the fields of a "
+            "contact; `columns`, a JSON object as `calling_hours` is, maps others: "
+            '{"Mobile": "phone", "Notes": ""}. Faults carry the line.'
         ),
     ),
     Operation(

@@ -184,6 +184,7 @@ class Attempt(TypedDict):
     )
     ring_seconds: Annotated[float, Field(ge=0)] | None
     talk_seconds: Annotated[float, Field(ge=0)] | None
+    delay_reason: Annotated[str, Field(description="What had put it off to due_at, such as calling hours.")] | None
     rtp: Annotated[dict[str, float], Field(description="Packets, jitter_ms, rtt_ms.")] | None
     agent_legs: Annotated[list[AgentLeg], Field(description="Of its transfers, in order.")]
 

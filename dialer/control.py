@@ -89,8 +89,7 @@ class EngineControl:
         call, finished = found
         if finished is not None:
             return Hold(Rule.FINISHED, f"the call is finished: {finished}")
-        next_at, snoozed = self._handles.waiting(call)
-        return self._engine.explain(call, next_at, snoozed)
+        return self._engine.explain(call, self._handles.waiting(call))
 
     def _order(
         self,

@@ -234,11 +234,11 @@ class Engine:
         self._settle()
         return self._store.under_review(first, last, most)
 
-    def explain(self, call: CallId, next_at: WallMs | None, snoozed: str | None) -> Hold:
+    def explain(self, call: CallId, next_at: WallMs | None) -> Hold:
         """The rule that holds the call back now. Raises KeyError for an unknown call, `StoreUnavailable`."""
         if self._draining:
             return Hold(Rule.SERVER, "the server is stopping")
-        hold = self._dispatch.explain(self._store.call(call), next_at, snoozed, self._now())
+        hold = self._dispatch.explain(self._store.call(call), next_at, self._now())
         if hold.rule in {Rule.FINISHED, Rule.LIVE, Rule.REVIEW, Rule.PAUSED}:
             return hold
         if self._store_fault is not None:

@@ -386,14 +386,17 @@ ON CONFLICT (campaign_id, disposition) DO UPDATE SET calls = calls + excluded.ca
 _FRESH: Final = "SELECT count(*) FROM call WHERE id BETWEEN ? AND ? AND attempts = 0 AND finished_at IS NULL"
 _BEGIN_AGAIN: Final = "UPDATE call SET next_at = NULL WHERE id = ? AND attempts = ? - 1 AND finished_at IS NULL"
 _ARM: Final = """
-INSERT INTO open_attempt (call_id, number, due_at, fire_at, trunk, caller_id, sip_call_id) VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO open_attempt (call_id, number, due_at, fire_at, trunk, caller_id, sip_call_id, delay_reason)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
-_ARMED_ROW: Final = attrgetter("call", "number", "due_at", "fire_at", "trunk", "caller_id", "sip_call_id")
+_ARMED_ROW: Final = attrgetter(
+    "call", "number", "due_at", "fire_at", "trunk", "caller_id", "sip_call_id", "delay_reason"
+)
 _KEEP_ENDED: Final = """
 INSERT INTO ended_attempt (call_id, number, due_at, fire_at, dialed_at, ringing_at, answered_at, invites, trunk, caller_id,
-                           sip_call_id, ended_at, disposition, reason, sip_status, q850_cause, ended_by, rtp)
+                           sip_call_id, delay_reason, ended_at, disposition, reason, sip_status, q850_cause, ended_by, rtp)
 SELECT call_id, number, due_at, fire_at, dialed_at, ringing_at, answered_at, invites, trunk, caller_id, sip_call_id,
-       ?, ?, ?, ?, ?, ?, ?
+       delay_reason, ?, ?, ?, ?, ?, ?, ?
 FROM open_attempt WHERE call_id = ? AND number = ?
 """
 _RECALL: Final = """

@@ -51,11 +51,11 @@ class Handles:
             return None
         return [(CallId(first), CallId(last)) for first, last in rows]
 
-    def waiting(self, call: CallId) -> tuple[WallMs | None, str | None]:
-        """The time of the call's timer, and why it was set. None: it has none; it is a recall's."""
+    def waiting(self, call: CallId) -> WallMs | None:
+        """The time of the call's timer; None: it has none."""
         with self._database.read() as connection:
-            row = connection.execute(_WAITING, (call,)).fetchone()
-        return (None, None) if row is None else (row[0], row[1])
+            row = connection.execute("SELECT next_at FROM call WHERE id = ?", (call,)).fetchone()
+        return None if row is None else row[0]
 
 
 _CAMPAIGN: Final = (
@@ -79,8 +79,3 @@ SELECT owner.account_id,
 FROM call JOIN (SELECT account_id, status, first_call, size FROM campaign
                 WHERE first_call <= :call AND status <> 'loading' ORDER BY first_call DESC LIMIT 1) AS owner
 WHERE call.id = :call AND call.id < owner.first_call + owner.size"""
-# After an attempt the call's reason is the attempt's; a snooze writes its own over it.
-_WAITING: Final = """
-SELECT next_at, CASE WHEN next_at IS NOT NULL AND reason IS NOT
-    (SELECT reason FROM attempt WHERE call_id = call.id ORDER BY number DESC LIMIT 1) THEN reason END
-FROM call WHERE id = ?"""

@@ -15,7 +15,7 @@ import pickle
 import select
 import signal
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -200,7 +200,8 @@ class Loader:
         acceptance = Acceptance(
             job.uuid, job.account, number, text, self._rules.stagger_ms, single, request, rules, job.form.token
         )
-        self._require_destinations(request)
+        self._require_destinations(request, single=single)
+        self._require_fit(request)
         if job.form.dry_run:
             return Outcome(200, self._rehearse(acceptance, playbook))
         try:
@@ -214,14 +215,25 @@ class Loader:
             return _UNAVAILABLE
         return Outcome(202, self._compose(stored), campaign=stored.id)
 
-    def _require_destinations(self, request: CampaignRequest) -> None:
+    def _require_destinations(self, request: CampaignRequest, *, single: bool) -> None:
         """Refuse numbers that the operator allows no calls to."""
         if not self._rules.destinations.active:
             return
         refused = self._rules.destinations.refused(request.contacts)
         if refused:
-            faults = tuple(Fault(None, "phone", f"{phone} {reason}") for phone, reason in refused)
+            faults = request.faults({phone: f"{phone} {reason}" for phone, reason in refused})
+            if single:
+                faults = tuple(replace(fault, index=None) for fault in faults)
             raise _Refused(Refusal(403, f"The phone {faults[0].reason}", faults))
+
+    def _require_fit(self, request: CampaignRequest) -> None:
+        """Refuse more calls than a whole day may have: no waiting would help."""
+        calls = len(request.contacts)
+        for name in ("max_calls_per_day", "max_calls_per_day_per_token"):
+            most = getattr(self._rules, name)
+            if most is not None and calls > most:
+                error = f"{calls} calls in one request, and {most} a day are allowed (limits.{name})"
+                raise _Refused(Refusal(403, error))
 
     def _rehearse(self, acceptance: Acceptance, playbook: Playbook) -> str:
         request = acceptance.request

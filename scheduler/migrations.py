@@ -85,7 +85,13 @@ def m009_minutes(db: Database) -> None:
     db.executescript(files("scheduler").joinpath("minutes.sql").read_text(encoding="utf-8"))
 
 
-VERSION = 9
+@_migrations()
+def m010_delays(db: Database) -> None:
+    """What had put attempts off."""
+    db.executescript(files("scheduler").joinpath("delays.sql").read_text(encoding="utf-8"))
+
+
+VERSION = 10
 
 
 class DatabaseTooNew(Exception):

@@ -105,7 +105,7 @@ class SqliteStore:
         row = self._one(_CALL, call)
         if row is None:
             raise KeyError(call)
-        phone, contact, attempts, first_dialed_at, listed, over, reviewed = row
+        phone, contact, attempts, first_dialed_at, listed, over, reviewed, put_off = row
         return CallRecord(
             id=call,
             uuid=self._ids.call_uuid(call),
@@ -116,6 +116,7 @@ class SqliteStore:
             suppressed=phone == "" or bool(listed),
             finished=bool(over),
             under_review=bool(reviewed),
+            put_off=put_off,
         )
 
     def under_review(self, first: CallId, last: CallId, limit: int) -> list[HeldCall]:
@@ -259,14 +260,17 @@ WHERE id IN (
     UNION
     SELECT (SELECT id FROM campaign WHERE first_call <= call_id ORDER BY first_call DESC LIMIT 1) FROM open_attempt)
 ORDER BY id"""
-# A pending call of a cancelled campaign is finished although its row was not touched.
+# A pending call of a cancelled campaign is finished although its row was not touched. After an attempt the call's reason is
+# the attempt's; a snooze writes its own over it.
 _CALL: Final = f"""
 SELECT call.phone, call.contact, call.attempts, call.first_dialed_at,
        EXISTS (SELECT 1 FROM do_not_call AS listed
                WHERE listed.phone = call.phone AND listed.account_id IN (0, campaign.account_id)),
        call.finished_at IS NOT NULL OR (campaign.status = 'cancelled'
                                         AND NOT EXISTS (SELECT 1 FROM open_attempt WHERE call_id = call.id)),
-       {IS_UNDER_REVIEW}
+       {IS_UNDER_REVIEW},
+       CASE WHEN call.next_at IS NOT NULL AND call.reason IS NOT
+           (SELECT reason FROM ended_attempt WHERE call_id = call.id ORDER BY number DESC LIMIT 1) THEN call.reason END
 FROM call JOIN campaign ON campaign.id =
     (SELECT id FROM campaign WHERE first_call <= call.id ORDER BY first_call DESC LIMIT 1)
 WHERE call.id = ? AND campaign.status <> 'loading'"""  # noqa: S608 - both parts are ours

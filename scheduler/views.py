@@ -228,6 +228,7 @@ def _attempt(row: _Row, agent_legs: list[Record]) -> Record:
         "sip_call_id": row["sip_call_id"],
         "ended_by": row["ended_by"],
         **_durations(row),
+        "delay_reason": row["delay_reason"],
         "rtp": None if row["rtp"] is None else json.loads(row["rtp"]),
         "agent_legs": agent_legs,
     }

@@ -20,8 +20,8 @@ def json_text(value: object) -> str:
 class AttemptArmed:
     """Attempt `number` of the call begins; its INVITE leaves at `fire_at`, not before this is on disk.
 
-    Removes the call's timer. For `number` 1 the campaign's cursor moves past the call. `due_at` is when it was to happen.
-    `phone` is for the log: the call's own row has it.
+    Removes the call's timer. For `number` 1 the campaign's cursor moves past the call. `due_at` is when it was to happen,
+    `delay_reason` what had put it off to then (None: nothing). `phone` is for the log: the call's own row has it.
     """
 
     call: CallId
@@ -33,6 +33,7 @@ class AttemptArmed:
     caller_id: str
     sip_call_id: str
     phone: str = ""
+    delay_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

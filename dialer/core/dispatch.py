@@ -324,9 +324,9 @@ class Dispatch:
             self._attempts.clock_stepped(step_ms)
         self._lanes.rouse_all(now)
 
-    def explain(self, record: CallRecord, next_at: WallMs | None, snoozed: str | None, now: Now) -> Hold:
+    def explain(self, record: CallRecord, next_at: WallMs | None, now: Now) -> Hold:
         """The rule that holds the call back now; see `dialer.core.explain`."""
-        return explain(record, next_at, snoozed, self._lanes.of_call(record.id), self._attempts, self._pacing, now)
+        return explain(record, next_at, self._lanes.of_call(record.id), self._attempts, self._pacing, now)
 
     # Attempts
 
@@ -458,6 +458,7 @@ class Dispatch:
                 attempt.caller_id,
                 attempt.sip_call_id,
                 record.phone,
+                lane.gate.delay(record, pick.due_at, due_at) or record.put_off,
             )
         )
 

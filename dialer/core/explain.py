@@ -50,7 +50,6 @@ class Hold:
 def explain(
     record: CallRecord,
     next_at: WallMs | None,
-    snoozed: str | None,
     lane: Lane | None,
     attempts: Attempts,
     pacing: Pacing,
@@ -58,7 +57,7 @@ def explain(
 ) -> Hold:
     """What holds the call back at this moment.
 
-    `next_at` is its timer's time (None: a first attempt in its slot), `snoozed` why that timer was set, where it is no recall.
+    `next_at` is its timer's time; None: a first attempt in its slot.
     """
     if record.finished or lane is None:
         return Hold(Rule.FINISHED, "the call is finished")
@@ -74,17 +73,17 @@ def explain(
     if lane.status is CampaignStatus.PAUSED:
         return Hold(Rule.PAUSED, "the campaign is paused, until somebody resumes it")
     return (
-        _not_due(record, next_at, snoozed, lane, now)
+        _not_due(record, next_at, lane, now)
         or _not_allowed(record, lane, now)
         or _no_room(record, lane, attempts, pacing, now)
     )
 
 
-def _not_due(record: CallRecord, next_at: WallMs | None, snoozed: str | None, lane: Lane, now: Now) -> Hold | None:
+def _not_due(record: CallRecord, next_at: WallMs | None, lane: Lane, now: Now) -> Hold | None:
     if next_at is not None and next_at > now.wall:
-        if record.attempts and snoozed is None:
+        if record.attempts and record.put_off is None:
             return Hold(Rule.RECALL, f"recall {record.attempts} of the call is due then", next_at)
-        return Hold(Rule.SNOOZE, snoozed or "it was put off", next_at)
+        return Hold(Rule.SNOOZE, record.put_off or "it was put off", next_at)
     if next_at is None and record.attempts == 0:
         slot = lane.campaign.slot(record.id)
         if lane.campaign.launch_at > now.wall:

@@ -16,7 +16,7 @@ from typing import Any
 from dialer.core.contact_rows import read_rows
 from dialer.core.intake import CampaignRequest, Form, IntakeRules, Refusal, read_campaign
 
-FORM_FIELDS = ("playbook_id", "launch_at", "recall", "expires_at", "columns")
+FORM_FIELDS = ("playbook_id", "launch_at", "recall", "expires_at", "calling_hours", "columns")
 CSV, MULTIPART = "text/csv", "multipart/form-data"
 _FILE = "file"
 
@@ -31,13 +31,14 @@ def read_form(body: bytes, form: Form, rules: IntakeRules) -> CampaignRequest | 
     try:
         fields, rows = _parts(body, form)
         columns = _mapping(fields.pop("columns", ""))
+        hours = _hours(fields.pop("calling_hours", ""))
         contacts, lines = read_rows(_text(rows), columns)
     except ValueError as error:
         return Refusal(400, str(error))
-    document: dict[str, Any] = {name: value for name, value in fields.items() if value}
+    document: dict[str, Any] = {name: value for name, value in fields.items() if value} | {"calling_hours": hours}
     found = read_campaign(json.dumps({**document, "contacts": contacts}).encode(), rules)
     if not isinstance(found, Refusal):
-        return found
+        return replace(found, lines=lines)
     faults = tuple(f if f.index is None else replace(f, line=lines[f.index]) for f in found.faults)
     return replace(found, faults=faults)
 
@@ -95,13 +96,21 @@ def _text(raw: bytes) -> str:
         raise ValueError(f"line {line} is not UTF-8 text; save the file as UTF-8") from error
 
 
+def _hours(text: str) -> object:
+    return _json("calling_hours", text) if text else None
+
+
+def _json(name: str, text: str) -> Any:  # noqa: ANN401 - whatever is written there
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name}: is not JSON: {error}") from error
+
+
 def _mapping(text: str) -> Mapping[str, str]:
     if not text:
         return {}
-    try:
-        mapping = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"columns: is not JSON: {error}") from error
+    mapping = _json("columns", text)
     if not isinstance(mapping, dict) or not all(isinstance(value, str) for value in mapping.values()):
         raise ValueError('columns: must be an object of column names and fields, such as {"Mobile": "phone"}')
     return mapping

@@ -97,6 +97,11 @@ class Gate:
             return Never(Disposition.EXPIRED, NEVER_OPEN if opens is None else NO_OPENING)
         return Later(opens, f"outside {self.rules.name} in {' or '.join(zones[:3])}{' ...' if zones[3:] else ''}")
 
+    def delay(self, record: CallRecord, since: WallMs, until: WallMs) -> str | None:
+        """Why a call that was due at `since` is due at `until` only; None: the hours have no part in it."""
+        held = self.look(record, since) if until > since else None
+        return held.reason if isinstance(held, Later) else None
+
     def _first_opening(self, at: WallMs) -> WallMs | None:
         """The earliest opening of any zone; None: there is none."""
         if self.rules is None or not self.zones:

@@ -73,13 +73,19 @@ PACKS: Mapping[Pack, _PackRules] = {
 }
 
 
-# What `CallingHours._says_when` holds, for readers of the schema.
+CLOSED = "leaves no time at all: nobody could ever be called"
+
+# What `CallingHours._says_when` and `closed` hold, for readers of the schema.
 _FORMS: list[Any] = [
-    {"required": ["rules"], "properties": {"rules": {"type": "string"}, "zone": {"type": "null"}}},
+    {
+        "required": ["rules"],
+        "properties": {"rules": {"type": "string"}, "zone": {"type": "null"}},
+        "not": {"required": [*DAYS], "properties": {day: {"type": "array", "maxItems": 0} for day in DAYS}},
+    },
     {
         "required": ["zone"],
         "properties": {"rules": {"type": "null"}, "zone": {"type": "string"}},
-        "anyOf": [{"required": [day], "properties": {day: {"type": "array"}}} for day in DAYS],
+        "anyOf": [{"required": [day], "properties": {day: {"type": "array", "minItems": 1}}} for day in DAYS],
     },
 ]
 
@@ -154,6 +160,11 @@ class CallingHours(BaseModel):
         pack = PACKS[self.rules]
         week = tuple(base if spans is None else _both(base, spans) for base, spans in zip(pack.week, own, strict=True))
         return Rules(week, (*pack.holidays, *self.holidays), None, f"calling hours ({self.rules})")
+
+    @property
+    def closed(self) -> bool:
+        """Whether there is no time of any week at which anybody may be called."""
+        return not any(self.compiled().week)
 
     def caller_id_fault(self, caller_id: str) -> str | None:
         """Why the pack does not let calls show `caller_id`; None: it does, or there is no pack."""

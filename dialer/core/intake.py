@@ -7,7 +7,7 @@ wrong.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NoReturn, Required
 
@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from dialer.core.contact import ContactFields, Fields, fields_text, merge, read_fields
 from dialer.core.destinations import DestinationRules
-from dialer.core.hours import CallingHours
+from dialer.core.hours import CLOSED, CallingHours
 from dialer.core.model import WallMs
 from dialer.core.phone import BLANK, PhoneRules, normalize
 from dialer.core.timetable import (
@@ -77,7 +77,8 @@ class CampaignRequest:
 
     Each phone is one call, in the order of first mention; a later entry with the same phone changes the fields that it
     gives. `total_contacts` counts the entries. `launch_at` None means now. `recall` is in minutes, ascending.
-    `calling_hours` None leaves them to the playbook.
+    `calling_hours` None leaves them to the playbook. `repeated` are the entries, by their places, whose phone an earlier one
+    has; `lines` are the lines of all entries where they came as CSV.
     """
 
     playbook_uuid: str
@@ -87,6 +88,18 @@ class CampaignRequest:
     recall: tuple[Minutes, ...]
     expires_at: WallMs | None = None
     calling_hours: CallingHours | None = None
+    repeated: Sequence[int] = ()
+    lines: Sequence[int] = ()
+
+    def faults(self, reasons: Mapping[str, str]) -> tuple["Fault", ...]:
+        """`reasons` by phone as faults of the contacts that have those phones first."""
+        repeated = frozenset(self.repeated)
+        places = (index for index in range(self.total_contacts) if index not in repeated)
+        return tuple(
+            Fault(index, "phone", reasons[phone], self.lines[index] if self.lines else None)
+            for phone, index in zip(self.contacts, places, strict=True)
+            if phone in reasons
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,10 +245,10 @@ def read_campaign(body: bytes, rules: IntakeRules) -> CampaignRequest | Refusal:
         _require_fewer_values(body, rules)
         usual = read_usual(body)
         if usual is not None and len(usual.entries) <= rules.max_contacts:
-            contacts = usual.contacts(rules.phone)
-            if contacts is not None:
+            read = usual.contacts(rules.phone)
+            if read is not None:
                 head = _Head.read(usual.head)
-                return head.refusal() if head.faults else head.request(contacts, len(usual.entries))
+                return head.refusal() if head.faults else head.request(*read, len(usual.entries))
         return _read_exactly(body, rules)
     except _Refused as refused:
         return refused.refusal
@@ -251,10 +264,10 @@ def _read_exactly(body: bytes, rules: IntakeRules) -> CampaignRequest | Refusal:
     if len(entries) > rules.max_contacts:
         error = f"contacts: {len(entries)} in one request, at most {rules.max_contacts} are allowed (api.max_contacts)"
         return Refusal(413, error)
-    contacts, faults = _read_contacts(entries, rules.phone)
+    contacts, repeated, faults = _read_contacts(entries, rules.phone)
     if head.faults or faults:
         return head.refusal(faults)
-    return head.request(contacts, len(entries))
+    return head.request(contacts, repeated, len(entries))
 
 
 def read_call(body: bytes, rules: IntakeRules) -> CampaignRequest | Refusal:
@@ -266,7 +279,7 @@ def read_call(body: bytes, rules: IntakeRules) -> CampaignRequest | Refusal:
         phone, fields, faults = _read_contact(None, document, rules.phone)
         if head.faults or faults:
             return head.refusal(faults)
-        return head.request({phone: fields_text(fields)}, 1)
+        return head.request({phone: fields_text(fields)}, (), 1)
     except _Refused as refused:
         return refused.refusal
 
@@ -337,6 +350,8 @@ class _Head:
         if document.get("calling_hours") is not None:
             try:
                 self.calling_hours = CallingHours.model_validate(document["calling_hours"])
+                if self.calling_hours.closed:
+                    self.faults.append(Fault(None, "calling_hours", CLOSED))
             except ValidationError as error:
                 self.faults += [
                     Fault(
@@ -347,10 +362,17 @@ class _Head:
                     for found in error.errors(include_url=False, include_input=False)
                 ]
 
-    def request(self, contacts: dict[str, str], total: int) -> CampaignRequest:
+    def request(self, contacts: dict[str, str], repeated: Sequence[int], total: int) -> CampaignRequest:
         """What was asked for, where nothing is wrong."""
         return CampaignRequest(
-            self.playbook_uuid, contacts, total, self.launch_at, self.recall, self.expires_at, self.calling_hours
+            self.playbook_uuid,
+            contacts,
+            total,
+            self.launch_at,
+            self.recall,
+            self.expires_at,
+            self.calling_hours,
+            tuple(repeated),
         )
 
     def refusal(self, of_contacts: list[Fault] | None = None) -> Refusal:
@@ -393,17 +415,21 @@ def _require_fewer_values(body: bytes, rules: IntakeRules) -> None:
         raise _Refused(Refusal(413, "The body holds too many values"))
 
 
-def _read_contacts(entries: list[Any], rules: PhoneRules) -> tuple[dict[str, str], list[Fault]]:
-    """The contacts by phone, and the faults of all entries in their order."""
+def _read_contacts(entries: list[Any], rules: PhoneRules) -> tuple[dict[str, str], list[int], list[Fault]]:
+    """The contacts by phone, which entries repeat a phone, and the faults of all entries in their order."""
     contacts: dict[str, Fields] = {}
+    repeated: list[int] = []
     faults: list[Fault] = []
     for index, entry in enumerate(entries):
         phone, fields, found = _read_contact(index, entry, rules)
         if found:
             faults += found
+        elif phone in contacts:
+            contacts[phone] = merge(contacts[phone], fields)
+            repeated.append(index)
         else:
-            contacts[phone] = merge(contacts[phone], fields) if phone in contacts else fields
-    return {} if faults else {phone: fields_text(fields) for phone, fields in contacts.items()}, faults
+            contacts[phone] = fields
+    return {} if faults else {phone: fields_text(fields) for phone, fields in contacts.items()}, repeated, faults
 
 
 def _read_contact(index: int | None, entry: object, rules: PhoneRules) -> tuple[str, Fields, list[Fault] | None]:

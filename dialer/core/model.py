@@ -127,7 +127,8 @@ class CallRecord:
     `attempts` counts those made (ended ones; 0 before the first). `first_dialed_at` is None until an INVITE of attempt 1
     has left. `uuid` is the id that users follow. `contact` holds the contact's values at the call's creation. `finished`
     calls are never dialed again; `suppressed` says that the number is on a do-not-call list now. One that is `under_review`
-    may have been dialed in a life of the database that was lost: it waits until a person releases or cancels it.
+    may have been dialed in a life of the database that was lost: it waits until a person releases or cancels it. `put_off` is
+    why its next attempt was put off (None: it was not; a recall's time is its own).
     """
 
     id: CallId
@@ -139,6 +140,7 @@ class CallRecord:
     suppressed: bool = False
     finished: bool = False
     under_review: bool = False
+    put_off: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints
 
 from dialer.core.agents import AgentRules
 from dialer.core.amd import Amd
-from dialer.core.hours import CallingHours
+from dialer.core.hours import CLOSED, CallingHours
 from dialer.core.step_kinds import (
     BRIDGE_ONLY,
     END,
@@ -105,6 +105,8 @@ def check_against(playbook: Playbook, machine: Machine) -> list[Fault]:
         refused = playbook.calling_hours.caller_id_fault(shown) if playbook.calling_hours is not None else None
         if refused is not None:
             faults.append(Fault("caller_id", f"trunk {name!r} would show {shown!r}, but {refused}"))
+    if playbook.calling_hours is not None and playbook.calling_hours.closed:
+        faults.append(Fault("calling_hours", CLOSED))
     faults += check_steps(playbook.steps, playbook.trunks, machine)
     if playbook.amd is not None and playbook.amd.to is not None:
         faults += _strays([("amd.to", playbook.amd.to)], _labels(playbook.steps))

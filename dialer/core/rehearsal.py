@@ -43,10 +43,7 @@ def rehearse(
         elif held is not None:
             calls.append(Rehearsed(phone, held.due_at, None, held.reason))
         else:
-            shifted = (
-                f"outside {gate.rules.name} before" if gate.rules is not None and at > max(slot, free_from) else ""
-            )
-            calls.append(Rehearsed(phone, at, None, shifted))
+            calls.append(Rehearsed(phone, at, None, gate.delay(record, slot, at) or ""))
             free_from = WallMs(at + campaign.stagger_ms)
     return calls
 

@@ -47,8 +47,9 @@ class UsualBody:
     head: Mapping[str, Any]
     entries: list[Any]
 
-    def contacts(self, rules: PhoneRules) -> dict[str, str] | None:
-        """Each phone, normalized, with its fields as JSON, in the order of first mention; None: some contact is wrong.
+    def contacts(self, rules: PhoneRules) -> tuple[dict[str, str], list[int]] | None:
+        """Each phone, normalized, with its fields as JSON, in the order of first mention, and the places of the entries that
+        repeat a phone; None: some contact is wrong.
 
         To be called once.
         """
@@ -62,7 +63,7 @@ class UsualBody:
             entry.phone = UNSET
         texts = _ENCODER.encode_lines(entries).decode().split("\n")[:-1]
         contacts = dict(zip(phones, texts, strict=True))
-        return contacts if len(contacts) == len(phones) else _merged(phones, texts)
+        return (contacts, []) if len(contacts) == len(phones) else _merged(phones, texts)
 
 
 def read_usual(body: bytes) -> UsualBody | None:
@@ -86,8 +87,13 @@ def _normalized(written: list[str], rules: PhoneRules) -> list[str] | None:
         return None
 
 
-def _merged(phones: Iterable[str], texts: Iterable[str]) -> dict[str, str]:
+def _merged(phones: Iterable[str], texts: Iterable[str]) -> tuple[dict[str, str], list[int]]:
     contacts: dict[str, str] = {}
-    for phone, text in zip(phones, texts, strict=True):
-        contacts[phone] = merge_texts(contacts[phone], text) if phone in contacts else text
-    return contacts
+    repeated = []
+    for index, (phone, text) in enumerate(zip(phones, texts, strict=True)):
+        if phone in contacts:
+            contacts[phone] = merge_texts(contacts[phone], text)
+            repeated.append(index)
+        else:
+            contacts[phone] = text
+    return contacts, repeated

@@ -5,6 +5,7 @@ import io
 import json
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.support.dialer_process import Client
@@ -35,6 +36,24 @@ def test_a_form_with_a_file_makes_a_campaign(client: Client, playbook: str) -> N
     answer = client.http.post("/campaign", files=files, data=data)
     assert answer.status_code == 202, answer.text
     assert set(client.calls(answer.json()["campaign_id"])) == {"+34600000371", "+34600000372"}
+
+
+@pytest.mark.parametrize("form", [False, True])
+def test_calling_hours_go_with_a_file_too(client: Client, playbook: str, form: bool) -> None:
+    def post(hours: str) -> httpx.Response:
+        query = {"playbook_id": playbook, "launch_at": LATER, "columns": COLUMNS, "calling_hours": hours}
+        if form:
+            return client.http.post("/campaign", files={"file": ("people.csv", ROWS.encode(), "text/csv")}, data=query)
+        return client.http.post("/campaign", params=query, content=ROWS, headers={"Content-Type": "text/csv"})
+
+    answer = post('{"zone": "Europe/Madrid", "saturday": ["09:00-20:00"]}')
+    assert answer.status_code == 202, answer.text
+    call = client.calls(answer.json()["campaign_id"])["+34600000371"]
+    assert call["next_attempt_at"] == "2031-01-04T08:00:00.000Z"
+    assert post("").status_code == 202
+    for hours in ("{", '{"zone": "Mars/Olympus", "monday": ["09:00-20:00"]}'):
+        answer = post(hours)
+        assert (answer.status_code, answer.json()["error"].startswith("calling_hours")) == (400, True)
 
 
 def test_a_form_or_file_that_is_sent_again_is_the_same_request_and_with_another_query_it_is_not(
@@ -97,7 +116,8 @@ def test_each_row_that_is_wrong_is_named_by_its_line(client: Client, playbook: s
 
 def test_calls_and_attempts_go_out_as_files_that_a_spreadsheet_may_open(client: Client) -> None:
     book = client.playbook(caller_id="+34910000000")
-    contacts = [{"phone": "+34600000301", "first_name": "=HYPERLINK(1)", "state": "Lugo"}, {"phone": "+34600000486"}]
+    ana = {"phone": "+34600000301", "first_name": "=HYPERLINK(1)", "state": "Lugo", "custom_fields": {"=a": "é"}}
+    contacts = [ana, {"phone": "+34600000486"}]
     uuid = client.http.post("/campaign", json={"playbook_id": book, "contacts": contacts}).json()["campaign_id"]
     client.finished(uuid)
 
@@ -113,6 +133,7 @@ def test_calls_and_attempts_go_out_as_files_that_a_spreadsheet_may_open(client: 
         ("+34600000486", "busy"),
     ]
     assert seen[0]["contact_first_name"] == "'=HYPERLINK(1)"
+    assert [call["contact_custom_fields"] for call in seen] == ['{"=a":"é"}', ""]
     assert (seen[0]["state"], seen[0]["contact_state"]) == ("finished", "Lugo")
     head, *attempts = file("attempts")
     assert [dict(zip(head, one, strict=True))["sip_status"] for one in attempts] == ["200", "486"]

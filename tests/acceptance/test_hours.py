@@ -67,6 +67,7 @@ def test_a_person_whose_zone_nobody_knows_is_not_called_where_the_pack_asks_for_
         ({"calling_hours": {"rules": "fr"}}, "calling_hours.rules"),
         ({"calling_hours": {"zone": "UTC", "monday": ["9-5"]}}, "calling_hours.monday"),
         ({"calling_hours": []}, "calling_hours"),
+        ({"calling_hours": {"zone": "UTC", "monday": []}}, "calling_hours"),
         ({"expires_at": "soon"}, "expires_at"),
         ({"expires_at": "2031-03-01T10:00Z", "launch_at": "2031-03-01T10:00Z"}, "expires_at"),
         ({"calling_hours": {"rules": "es"}}, "playbook.caller_id"),

@@ -83,7 +83,11 @@ def test_numbers_and_days_are_limited_where_the_operator_says_so(lab: LabThread,
             [detail] = answer.json()["details"]
             assert f"limits.{rule}" in detail["reason"]
             assert phone in detail["reason"]
+            assert (detail["index"], detail["field"]) == (1, "phone")
         assert post("+34600000301", "+34600000302").status_code == 202
+        answer = post("+34600000301", "+34600000302", "+34600000303")
+        assert (answer.status_code, "limits.max_calls_per_day_per_token" in answer.json()["error"]) == (403, True)
+        assert "Retry-After" not in answer.headers
         answer = post("+34600000303")
         assert (answer.status_code, "per_token" in answer.json()["error"]) == (429, True)
         assert 0 < int(answer.headers["Retry-After"]) <= 86_400

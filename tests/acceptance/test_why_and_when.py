@@ -37,11 +37,20 @@ def test_a_dry_run_gives_the_timetable_and_stores_nothing(client: Client) -> Non
         ("2031-03-03T10:00:00.060Z", None),
     ]
     assert (seen["shifted"], seen["suppressed"], seen["expired"]) == (1, 1, 0)
+    assert seen["calls"][2]["reason"] == "outside calling hours in America/Los_Angeles"
     assert (seen["total_contacts"], seen["duplicate_contacts"]) == (5, 1)
     assert (seen["first_attempt_at"], seen["last_attempt_at"]) == (LAUNCH, "2031-03-03T17:00:00.000Z")
     assert seen["estimated_end_at"] == "2031-03-03T17:30:02.000Z"
     assert client.http.get("/campaign").json() == before
     assert client.http.get("/contact", params={"phone": "+34600000353"}).json()["items"] == []
+
+
+def test_a_dry_run_says_of_every_call_that_waits_for_the_hours_why(client: Client) -> None:
+    hours = {"zone": "Europe/Madrid", "tuesday": ["09:00-20:00"]}
+    contacts = [{"phone": f"+3460000035{n}"} for n in (7, 8, 9)]
+    seen = dry_run(client, playbook_id=client.playbook(), contacts=contacts, launch_at=LAUNCH, calling_hours=hours)
+    assert [call["reason"] for call in seen["calls"]] == ["outside calling hours in Europe/Madrid"] * 3
+    assert (seen["shifted"], seen["first_attempt_at"]) == (3, "2031-03-04T08:00:00.000Z")
 
 
 def test_a_dry_run_refuses_what_the_real_one_would(client: Client) -> None:

@@ -438,6 +438,21 @@ def test_arming_uses_the_timer_up(world: World) -> None:
     assert due(world, T0 + 10 * MINUTE) == []
 
 
+def test_a_call_says_why_it_was_put_off_until_its_next_attempt(world: World) -> None:
+    c = world.add_campaign(size=1, launch_at=T0)
+    assert world.store.call(call_of(c)).put_off is None
+    world.store.apply([snooze(c)])
+    world.reopen()
+    assert world.store.call(call_of(c)).put_off == "the number is in another call"
+    world.store.apply([arm(c)])
+    assert world.store.call(call_of(c)).put_off is None
+    world.store.apply([end(c), recall(c)])
+    world.reopen()
+    assert world.store.call(call_of(c)).put_off is None
+    world.store.apply([snooze(c, number=2)])
+    assert world.store.call(call_of(c)).put_off == "the number is in another call"
+
+
 def test_a_snoozed_first_attempt_is_claimed_and_comes_back_by_its_timer(world: World) -> None:
     c = world.add_campaign(size=2, launch_at=T0)
     world.store.apply([snooze(c, at=T0 + 5_000)])

@@ -82,6 +82,7 @@ class FakeCall:
     attempts: list[FakeAttempt] = field(default_factory=list)
     first_dialed_at: WallMs | None = None
     next_at: WallMs | None = None
+    put_off: str | None = None
     finished: Disposition | None = None
     agent_legs: dict[tuple[int, int], FakeAgentLeg] = field(default_factory=dict)
 
@@ -215,6 +216,7 @@ class FakeStore:
             suppressed=row.phone in self.forbidden,
             finished=row.finished is not None,
             under_review=call in self.reviewed,
+            put_off=row.put_off,
         )
 
     def under_review(self, first: CallId, last: CallId, limit: int) -> list[HeldCall]:
@@ -328,7 +330,7 @@ class FakeStore:
                 held = self._claim(change, change.number)
                 if change.number == 1:
                     held.last_first_attempt_at = WallMs(max(held.last_first_attempt_at or 0, change.fire_at))
-                row.next_at = None
+                row.next_at, row.put_off = None, None
                 opened = OpenAttempt(
                     change.call, change.number, change.due_at, change.fire_at, None, None, change.trunk
                 )
@@ -337,6 +339,7 @@ class FakeStore:
                 _demand(row.open is None, change)
                 self._claim(change, 1)
                 row.next_at = change.due_at
+                row.put_off = change.reason if isinstance(change, CallSnoozed) else None
                 self.reviewed.discard(change.call)
             case CallFinished():
                 _demand(row.open is None, change)

@@ -98,6 +98,7 @@ def whole_call(**keys: Any) -> Record:
         "pdd_ms": 990,
         "ring_seconds": 4.0,
         "talk_seconds": 60.0,
+        "delay_reason": "outside calling hours in Europe/Madrid",
         "rtp": {
             "packets_sent": 3000.0,
             "packets_received": 2999.0,

@@ -630,7 +630,7 @@ async def test_calls_under_review_wait_for_a_person_and_then_take_their_turn(ben
     await asyncio.sleep(70)
     assert bench.dialed == [4, 5]
     for call in (CallId(1), CallId(3)):
-        hold = bench.engine.explain(call, None, None)
+        hold = bench.engine.explain(call, None)
         assert (hold.rule, hold.until) == (Rule.REVIEW, None)
     assert bench.engine.release(CallId(1), CallId(9), 2) == [1, 2]
     assert bench.engine.cancel_under_review(CallId(1), CallId(9), 100) == [3]
@@ -649,9 +649,9 @@ async def test_calls_of_a_paused_campaign_are_released_and_wait_for_it(bench: Be
     bench.engine.stop()
     bench.store.hold(bench.clock.wall + 60_000)
     bench.start()
-    assert bench.engine.explain(CallId(1), None, None).rule is Rule.REVIEW
+    assert bench.engine.explain(CallId(1), None).rule is Rule.REVIEW
     bench.engine.release(CallId(1), CallId(2), 10)
-    assert bench.engine.explain(CallId(1), None, None).rule is Rule.PAUSED
+    assert bench.engine.explain(CallId(1), None).rule is Rule.PAUSED
     await asyncio.sleep(70)
     assert bench.dialed == []
     bench.engine.resume(campaign)

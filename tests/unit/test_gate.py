@@ -65,6 +65,7 @@ def test_a_campaign_whose_people_share_a_zone_sleeps_until_the_opening_and_then_
     assert fired[0] >= EPOCH + 3 * HOUR
     assert len(fired) == 40
     assert all(later - earlier >= 195 for earlier, later in pairwise(fired))
+    assert {change.delay_reason for change in changes(bench, AttemptArmed)} == {f"outside calling hours in {MADRID}"}
 
 
 def test_people_of_other_zones_are_put_off_apart_to_their_own_opening() -> None:
@@ -82,6 +83,8 @@ def test_people_of_other_zones_are_put_off_apart_to_their_own_opening() -> None:
     assert fired[10] >= EPOCH + 3 * HOUR
     assert all(later - earlier >= 95 for earlier, later in pairwise(fired))
     assert all(change.number == 1 for change in changes(bench, AttemptArmed))
+    reasons = [change.delay_reason for change in changes(bench, AttemptArmed)]
+    assert reasons == [None] * 10 + [f"outside calling hours in {NEW_YORK}"] * 10
 
 
 def test_where_nobody_told_the_zones_each_call_is_looked_at_by_itself() -> None:
@@ -104,6 +107,7 @@ def test_a_recall_outside_the_hours_waits_for_the_opening_and_is_not_counted_bef
     bench.advance(22 * 3600)
     first, recall = changes(bench, AttemptArmed)
     assert (first.number, recall.number) == (1, 2)
+    assert (first.delay_reason, recall.delay_reason) == (None, f"outside calling hours in {MADRID}")
     assert EPOCH + 22 * HOUR <= recall.fire_at < EPOCH + 22 * HOUR + 1000  # Sunday, 09:00 in Madrid
 
 

@@ -18,6 +18,7 @@ from dialer.core.model import WallMs
 
 PLAYBOOK = "0E5A6C3E-6b6b-4a6e-9b1e-000000000001"
 RULES = IntakeRules(max_contacts=5)
+WEEK = ("monday", "tuesday", "wednesday", "thursday", "friday")
 TEN = WallMs(1_740_823_200_000)
 
 
@@ -207,6 +208,25 @@ def test_the_same_phone_twice_is_one_call_in_the_first_place_with_the_later_valu
     fields = json.loads(read.contacts["+34910000001"])
     assert fields == {"city": "Lugo", "email": "a@b.example", "custom_fields": {"a": 1, "b": 2}}
     assert read.total_contacts == 3
+
+
+@pytest.mark.parametrize("exactly", [False, True])
+def test_what_is_wrong_with_a_phone_is_told_of_the_contact_that_has_it_first(exactly: bool) -> None:
+    entries = [{"phone": f"+3491000000{n}"} for n in (1, 2, 1, 3)]
+    # A number among the custom fields of an unknown kind is beyond the quick way.
+    # A byte order mark is beyond the quick way.
+    body = b"\xef\xbb\xbf" * exactly + campaign(*entries)
+    found = request(body).faults({"+34910000003": "is far away", "+34910000009": "is not there"})
+    assert [fault.detail() for fault in found] == [{"index": 3, "field": "phone", "reason": "is far away"}]
+
+
+@pytest.mark.parametrize(
+    "hours", [{"zone": "UTC", "monday": []}, {"rules": "es", "saturday": ["10:00-12:00"]} | {day: [] for day in WEEK}]
+)
+def test_calling_hours_that_leave_no_time_are_refused(hours: dict[str, Any]) -> None:
+    refusal = refused(campaign({"phone": "+34910000001"}, calling_hours=hours))
+    assert refusal.error == "calling_hours leaves no time at all: nobody could ever be called"
+    assert [fault.field for fault in refusal.faults] == ["calling_hours"]
 
 
 def test_one_line_that_hides_two_phones_is_no_phone() -> None:

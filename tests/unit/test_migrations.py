@@ -22,6 +22,7 @@ SINCE_VERSION_1 = [
     "m007_review",
     "m008_agent_legs",
     "m009_minutes",
+    "m010_delays",
 ]
 
 

@@ -91,7 +91,7 @@ def test_a_campaign_without_a_trunk_waits_and_is_dialed_when_one_of_its_trunks_c
     bench.advance(30)
     assert not legs(bench)
     record = bench.store.call(campaign.first_call)
-    assert bench.dispatch.explain(record, None, None, bench.clock.now()).rule is Rule.NO_TRUNK
+    assert bench.dispatch.explain(record, None, bench.clock.now()).rule is Rule.NO_TRUNK
     reload(bench, MAIN, Trunk("newer", 1, 20))
     bench.advance(0.1)
     assert [leg.trunk for leg in legs(bench)] == ["newer"]
@@ -237,7 +237,7 @@ def test_a_caller_id_that_a_trunk_allows_no_more_takes_the_trunk_off_the_campaig
     reload(bench, *(replace(trunk, allowed_caller_ids=narrow) for trunk in (MAIN, SPARE)))
     bench.advance(5)
     assert [armed.trunk for armed in told(bench, AttemptArmed)] == ["main", "spare"]
-    hold = bench.dispatch.explain(bench.store.call(campaign.first_call + 2), None, None, bench.clock.now())  # type: ignore[arg-type]
+    hold = bench.dispatch.explain(bench.store.call(campaign.first_call + 2), None, bench.clock.now())  # type: ignore[arg-type]
     assert hold.rule is Rule.NO_TRUNK
     assert "caller id" in hold.reason
 

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -321,11 +322,28 @@ def test_a_call_is_shown_with_its_attempts(world: SqliteWorld, views: Views, dat
                 "pdd_ms": None,
                 "ring_seconds": None,
                 "talk_seconds": None,
+                "delay_reason": None,
                 "rtp": None,
                 "agent_legs": [],
             }
         ],
     }
+
+
+def test_an_attempt_says_what_had_put_it_off_under_way_and_when_it_is_over(
+    world: SqliteWorld, views: Views, database: Database
+) -> None:
+    c = world.add_campaign(size=1, launch_at=T0)
+    world.store.apply([replace(armed(c, 0), delay_reason="outside calling hours in Europe/Madrid")])
+
+    def shown() -> Any:
+        call = views.call(1, database.ids.call_uuid(nth(c, 0)))
+        assert call is not None
+        return call["attempts"][0]["delay_reason"]
+
+    assert shown() == "outside calling hours in Europe/Madrid"
+    world.store.apply([ended(c, 0, Disposition.ANSWERED), finished(c, 0, Disposition.ANSWERED)])
+    assert shown() == "outside calling hours in Europe/Madrid"
 
 
 def test_an_attempt_is_shown_with_its_legs_to_agents(world: SqliteWorld, views: Views, database: Database) -> None:
