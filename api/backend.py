@@ -249,6 +249,10 @@ class DoNotCall(Protocol):
         """Whether it was on the list."""
         ...
 
+    def is_listed(self, account_id: int, phone: str) -> bool:
+        """Whether the account may not dial the number: by its own list or by the one for every account."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Events:

@@ -4,6 +4,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from typing import Any, Self
 
 import httpx
@@ -41,10 +42,20 @@ class ApiRefused(Refused):
         return Refused("\n".join([self.error, *shown, *([f"  and {more} more"] if more > 0 else [])]))
 
 
+def may_pass(refused: Refused) -> bool:
+    """Whether to ask again is worth it: nobody was reached, or a server or a proxy before it that cannot just now."""
+    return not isinstance(refused, ApiRefused) or refused.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
 class Client:
     """A connection to one server on behalf of one token. Raises `Refused` for everything that goes wrong."""
 
     def __init__(self, url: str, token: str, *, transport: httpx.BaseTransport | None = None) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise Refused(f"{url}: the address of the API begins with http:// or https://")
+        token = token.strip()
+        if not (token.isascii() and token.isprintable()):
+            raise Refused("this is no token: it has characters that no token has")
         try:
             self._http = httpx.Client(
                 base_url=url,

@@ -174,7 +174,7 @@ def _play(console: Console, folder: Path, lab: LabThread, server: Server) -> boo
         follow(
             lambda: server.while_it_lives(lambda: client.get(f"/campaign/{campaign}")),
             console,
-            show=lambda seen: Group(view(seen), _news(lab, time.monotonic() - began)),
+            show=lambda seen: Group(view(seen, width=console.width), _news(lab, time.monotonic() - began)),
         )
         calls = {str(call["phone"]): call for call in client.pages(f"/campaign/{campaign}/calls", len(parts))}
     return _outcomes(console, parts, calls, lab)

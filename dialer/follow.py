@@ -1,7 +1,7 @@
 """A campaign's progress while it runs: a live view where standard error is a terminal, a line now and then where it is not."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -10,10 +10,16 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from dialer.client import may_pass
+from dialer.terminal import Refused
+
 Json = dict[str, Any]
 
 POLL_SECONDS = 0.5
 _LINE_SECONDS = 5.0
+# A restart drains: so long a server may be away before it is taken to be gone.
+PATIENCE_SECONDS = 600.0
+_NARROW = 80
 ENDED = frozenset({"completed", "cancelled"})
 COLOURS = {"answered": "green", "machine": "green", "cancelled": "dim", "suppressed": "dim", "trunk_failure": "red"}
 
@@ -27,35 +33,52 @@ def follow(
 ) -> Json:
     """Ask `look` for the campaign again and again and show it, until it ends; the campaign as it was at the end.
 
-    `show` draws it while it runs, `view` when it has ended.
+    `show` draws it while it runs, `view` when it has ended. A server that has answered once is waited for while it restarts, up
+    to `PATIENCE_SECONDS`. Raises what `look` raises otherwise.
     """
-    if console.is_terminal:
+    looks = _looks(look, poll_seconds)
+    if console.is_terminal and not console.is_dumb_terminal:
         with Live(console=console, auto_refresh=False, transient=True) as live:
-            while True:
-                campaign = look()
-                live.update((show or view)(campaign), refresh=True)
-                if campaign["status"] in ENDED:
-                    break
-                time.sleep(poll_seconds)
-        console.print(view(campaign))
+            for campaign, trouble in looks:
+                drawn = show(campaign) if show else view(campaign, width=console.width)
+                live.update(Group(drawn, Text(trouble, style="yellow")) if trouble else drawn, refresh=True)
+        console.print(view(campaign, width=console.width))
         return campaign
     told, told_at = "", 0.0
-    while True:
-        campaign = look()
-        line = summary(campaign)
-        ended = campaign["status"] in ENDED
-        if line != told and (ended or time.monotonic() - told_at >= _LINE_SECONDS):
+    for campaign, trouble in looks:
+        line = trouble or summary(campaign)
+        if line != told and (trouble or campaign["status"] in ENDED or time.monotonic() - told_at >= _LINE_SECONDS):
             console.print(line, markup=False, soft_wrap=True)
             told, told_at = line, time.monotonic()
-        if ended:
-            return campaign
+    return campaign
+
+
+def _looks(look: Callable[[], Json], poll_seconds: float) -> Iterator[tuple[Json, str]]:
+    """The campaign until it has ended, and why it is not that of now; "" it is."""
+    campaign, trouble = look(), ""
+    answered_at = time.monotonic()
+    while True:
+        yield campaign, trouble
+        if campaign["status"] in ENDED:
+            return
         time.sleep(poll_seconds)
+        try:
+            campaign, trouble = look(), ""
+            answered_at = time.monotonic()
+        except Refused as refused:
+            if not may_pass(refused) or time.monotonic() - answered_at > PATIENCE_SECONDS:
+                raise
+            trouble = f"{refused}; trying again"
 
 
-def view(campaign: Json) -> RenderableType:
-    """The campaign in a few lines: a bar of finished calls, and what they came to."""
+def view(campaign: Json, *, width: int) -> RenderableType:
+    """The campaign in a few lines of so many columns: a bar of finished calls, and what they came to."""
     calls = campaign["calls"]
     accepted = sum(calls.values())
+    if width < _NARROW:
+        bar = Table.grid()
+        bar.add_row(ProgressBar(total=max(accepted, 1), completed=calls["finished"], width=width))
+        return Group(bar, Text(summary(campaign)))
     head = Table.grid(padding=(0, 1))
     head.add_row(
         Text(str(campaign["status"]), style="bold"),

@@ -80,7 +80,7 @@ def story(call: Json) -> Iterator[str]:
     """What a call came to: a line for each attempt, and its end."""
     for attempt in call["attempts"]:
         dialed = attempt["dialed_at"]
-        at = f", dialed {datetime.fromisoformat(dialed).astimezone():%Y-%m-%d %H:%M:%S}" if dialed else ""
+        at = f", dialed {datetime.fromisoformat(dialed).astimezone():%Y-%m-%d %H:%M:%S %Z}" if dialed else ""
         why = attempt["reason"] or ""
         if attempt["sip_status"] is not None and str(attempt["sip_status"]) not in why:
             why = f"{why}, SIP {attempt['sip_status']}".removeprefix(", ")

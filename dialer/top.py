@@ -23,7 +23,9 @@ GOING_ON = ("running", "paused", "scheduled")
 PACE_SECONDS = 30.0
 MOST_SHOWN = 200
 _STYLES = {"running": "green", "paused": "yellow", "up": "green", "down": "bold red", "probing": "yellow"}
-_NARROW, _WIDE = 80, 110
+_SLIM, _NARROW, _WIDE = 60, 80, 110
+# What the state and the figures of a campaign take of a slim screen.
+_BESIDE_CAMPAIGN = 26
 _AIRY = 16
 
 
@@ -142,7 +144,12 @@ def _least(now: float, usual: float) -> str:
 
 
 def _campaigns(seen: Seen, rows: int, width: int) -> Table:
-    table = _table(("campaign", "status", "finished", "live", "a minute"), figures={"finished", "live", "a minute"})
+    table = _table(("campaign", "status", "finished"), figures={"finished"})
+    if width >= _SLIM:
+        table.add_column("live", justify="right", no_wrap=True)
+        table.add_column("a minute", justify="right", no_wrap=True)
+    else:
+        table.columns[0].max_width = max(1, width - _BESIDE_CAMPAIGN)
     if width >= _NARROW:
         table.add_column("", width=16)
         table.add_column("ends", no_wrap=True)
@@ -155,9 +162,9 @@ def _campaigns(seen: Seen, rows: int, width: int) -> Table:
             Text(f"{one['playbook']} {one['id'][:8]}"),
             Text(one["status"], style=_STYLES.get(one["status"], "dim")),
             f"{_count(calls['finished'])}/{_count(total)}",
-            _count(calls["live"]),
-            "-" if pace is None else f"{pace:.0f}",
         ]
+        if width >= _SLIM:
+            row += [_count(calls["live"]), "-" if pace is None else f"{pace:.0f}"]
         if width >= _NARROW:
             row += [ProgressBar(max(total, 1), calls["finished"], 16), _clock(one["estimated_end_at"])]
         if width >= _WIDE:
@@ -175,7 +182,9 @@ def _outcomes(dispositions: Json) -> Text:
 
 
 def _calls(calls: Sequence[Json], width: int, now: datetime, *, numbers: bool) -> Table:
-    table = _table(("number", "call", "is", "for s", "try"), figures={"for s", "try"})
+    table = _table(("number", "call", "is", "for s"), figures={"for s"})
+    if width >= _SLIM:
+        table.add_column("try", justify="right", no_wrap=True)
     if width >= _NARROW:
         table.add_column("trunk", no_wrap=True)
         table.add_column("who", no_wrap=True, overflow="ellipsis", ratio=1)
@@ -189,8 +198,9 @@ def _calls(calls: Sequence[Json], width: int, now: datetime, *, numbers: bool) -
             Text(one["id"] if width >= _WIDE else one["id"][:8], style="dim"),
             Text(word, style="green" if word == "talking" else ""),
             seconds,
-            str(attempt["number"]),
         ]
+        if width >= _SLIM:
+            row.append(str(attempt["number"]))
         if width >= _NARROW:
             contact = one["contact"]
             who = " ".join(filter(None, (contact.get("first_name"), contact.get("last_name")))) or contact.get(

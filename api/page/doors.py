@@ -37,6 +37,17 @@ _LOGINS_AT_ONCE, _LOGINS_PER_SECOND = 10, 0.2
 _STANDING_SECONDS = 1.0
 
 
+class StaleForm(Problem):
+    """403: the form was not given to the holder of this cookie, or by a server that has ended since.
+
+    `fields`: what it said.
+    """
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        super().__init__(HTTPStatus.FORBIDDEN, "This form is out of date: reload the page and send it again")
+        self.fields = fields
+
+
 @dataclass(slots=True)
 class PageRules:
     """May change while the page is served. `show_numbers`: to nobody, to admins who ask for it, to everybody.
@@ -170,7 +181,7 @@ class Doors:
             raise bad_request("A form of ours has fewer fields") from None
         cookie = self.cookie(request)
         if cookie is None or not self.sessions.is_form_key(cookie, fields.pop("key", "")):
-            raise Problem(HTTPStatus.FORBIDDEN, "This form is out of date: reload the page and send it again")
+            raise StaleForm(fields)
         return fields
 
     def _require_same_origin(self, request: Request) -> None:

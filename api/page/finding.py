@@ -43,9 +43,17 @@ def routes(entrance: Entrance, backend: Backend, board: Board, screens: Screens)
         if found is None:
             raise not_found("contact")
         calls = await screens.calls_to(account, found["phone"], visitor.mask, limit=_MOST_CALLS)
+        listed = await in_thread(backend.do_not_call.is_listed, account, found["phone"])
         phone = visitor.mask.phone(found["phone"])
         fields = {name: visitor.mask.value(value) for name, value in found.items() if name not in _NOT_FIELDS}
-        values = {"phone": phone, "known": found, "fields": fields, "calls": calls, "most": _MOST_CALLS}
+        values = {
+            "phone": phone,
+            "known": found,
+            "listed": listed,
+            "fields": fields,
+            "calls": calls,
+            "most": _MOST_CALLS,
+        }
         return entrance.page(request, visitor, "contact", values, title=f"Calls to {phone}")
 
     return [

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from api.page.doors import Visitor
+from api.page.doors import StaleForm, Visitor
 from api.page.entrance import Entrance, html, safe
 from api.page.templates import render
 from api.problems import Problem
@@ -33,7 +33,12 @@ def routes(entrance: Entrance) -> list[Route]:
         return response
 
     async def log_in(request: Request) -> Response:
-        fields = await doors.form(request)
+        try:
+            fields = await doors.form(request)
+        except StaleForm as stale:
+            # Open since before a restart, as after a night: nobody's fault, and a new form is at hand.
+            fault = "The server was restarted since this form was opened: please log in once more."
+            return login_form(request, stale.fields.get("next", ""), fault, HTTPStatus.FORBIDDEN)
         after = safe(fields.get("next", ""))
         session = await doors.log_in(request, fields.get("token", ""))
         if session is None:

@@ -68,12 +68,21 @@ const adopt = (old, now) => {
   adoptChildren(old, now);
 };
 
+// Takes a node away; the one behind it.
+const drop = node => {
+  const behind = node.nextSibling;
+  node.remove();
+  return behind;
+};
+
 const adoptChildren = (old, now) => {
   // What is gone goes first: what stays need not be moved then, and keeps what is selected in it.
   const staying = new Set([...now.children].map(child => child.id));
   for (const child of [...old.children]) if (child.id && !staying.has(child.id)) child.remove();
   let next = old.firstChild;
   for (const child of [...now.childNodes]) {
+    // The blanks between rows that are gone: what comes behind them would be moved before them.
+    while (next && next.nodeType === Node.TEXT_NODE && child.nodeType === Node.ELEMENT_NODE) next = drop(next);
     let found = null;
     if (next && alike(next, child)) found = next;
     else if (child.id) found = [...old.children].find(other => alike(other, child)) || null;
@@ -84,11 +93,7 @@ const adoptChildren = (old, now) => {
       adopt(found, child);
     }
   }
-  while (next) {
-    const rest = next.nextSibling;
-    next.remove();
-    next = rest;
-  }
+  while (next) next = drop(next);
 };
 
 const put = (id, html) => {

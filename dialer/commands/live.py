@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from dialer.client import ApiRefused
+from dialer.client import may_pass
 from dialer.commands.server import Token, Url, connected
 from dialer.terminal import Refused
 from dialer.top import Watch, screen
@@ -49,17 +49,24 @@ def top(
     numbers: Annotated[bool, typer.Option("--numbers", help="Show people's numbers whole.")] = False,
     url: Url = None,
 ) -> None:
-    """See trunks, campaigns and the calls under way, live; q leaves. Into a pipe: once."""
+    """See trunks, campaigns and the calls under way, live; q leaves. Into a pipe: once. Times are of this machine's zone."""
     with connected(context, url, token) as client:
         watch = Watch(client)
         console = Console(highlight=False)
-        if not console.is_terminal:
-            console.width = int(os.environ.get("COLUMNS", _PIPE_WIDTH))
+        if not console.is_terminal or console.is_dumb_terminal:
+            if not console.is_terminal:
+                console.width = _asked_width() or _PIPE_WIDTH
             now = datetime.now(UTC)
-            title = f"{client.url}  {now.astimezone():%Y-%m-%d %H:%M:%S}"
+            title = f"{client.url}  {now.astimezone():%Y-%m-%d %H:%M:%S %Z}"
             console.print(screen(watch.look(), width=console.width, height=None, title=title, now=now, numbers=numbers))
             return
         _live(watch, console, client.url, interval, numbers=numbers)
+
+
+def _asked_width() -> int | None:
+    """What `$COLUMNS` says, where that is a width."""
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdecimal() and int(columns) else None
 
 
 def _live(watch: Watch, console: Console, url: str, interval: float, *, numbers: bool) -> None:
@@ -68,16 +75,13 @@ def _live(watch: Watch, console: Console, url: str, interval: float, *, numbers:
         while True:
             now = datetime.now(UTC)
             width, height = console.size
-            title = f"dialer {now.astimezone():%H:%M:%S}  q leaves  {trouble or url}"
+            title = f"dialer {now.astimezone():%H:%M:%S %Z}  q leaves  {trouble or url}"
             live.update(screen(seen, width=width, height=height, title=title, now=now, numbers=numbers), refresh=True)
-            try:
-                if "q" in keys.wait(interval).lower():
-                    return
-                seen, trouble = watch.look(), ""
-            except KeyboardInterrupt:
+            if "q" in keys.wait(interval).lower():
                 return
-            except ApiRefused:
-                raise
+            try:
+                seen, trouble = watch.look(), ""
             except Refused as error:
-                # A server that restarts is worth waiting for.
+                if not may_pass(error):
+                    raise
                 trouble = str(error)

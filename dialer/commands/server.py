@@ -8,7 +8,7 @@ import typer
 from api.identifiers import canonical_uuid
 from config.settings import InvalidSettings
 from dialer.client import Client
-from dialer.terminal import Refused, invocation
+from dialer.terminal import Invocation, Refused, invocation
 
 Url = Annotated[
     str | None,
@@ -23,15 +23,15 @@ _OFFERED = 100
 
 def connected(context: typer.Context, url: str | None, token: str) -> Client:
     """A client for the given URL, or for where the configuration has the API."""
-    return Client(url or _configured_url(context), token)
+    return Client(url or _configured_url(invocation(context)), token)
 
 
-def _configured_url(context: typer.Context) -> str:
+def _configured_url(given: Invocation) -> str:
     try:
-        api = invocation(context).settings.api
+        api = given.settings.api
     except InvalidSettings:
         # A wrong configuration is the server's trouble; a client needs only the address.
-        if invocation(context).config is not None or "DIALER_CONFIG" in os.environ:
+        if given.config is not None or "DIALER_CONFIG" in os.environ:
             raise
         return "http://127.0.0.1:8080"
     if api.port == 0:
@@ -48,14 +48,25 @@ def known_id(text: str, what: str = "ID") -> str:
     return uuid
 
 
-def campaigns_begun(incomplete: str) -> list[str]:
+def campaigns_begun(context: typer.Context, incomplete: str) -> list[str]:
     """The ids of the newest campaigns that begin so, for shells to complete. Without `$DIALER_TOKEN`, or a server: none."""
+    return _begun(context, incomplete, "/campaign")
+
+
+def live_calls_begun(context: typer.Context, incomplete: str) -> list[str]:
+    """The ids of calls under way that begin so, likewise."""
+    return _begun(context, incomplete, "/call", state="live")
+
+
+def _begun(context: typer.Context, incomplete: str, path: str, **query: str) -> list[str]:
     token = os.environ.get("DIALER_TOKEN")
     if not token:
         return []
+    # A shell that completes words runs no command, so nothing has kept what was said before it.
+    given = Invocation(context.find_root().params.get("config"))
     try:
-        with Client(os.environ.get("DIALER_URL") or "http://127.0.0.1:8080", token) as client:
-            found = client.get("/campaign", limit=_OFFERED)["items"]
-    except Refused:
+        with Client(os.environ.get("DIALER_URL") or _configured_url(given), token) as client:
+            found = client.get(path, limit=_OFFERED, **query)["items"]
+    except (Refused, InvalidSettings):
         return []
     return [one["id"] for one in found if one["id"].startswith(incomplete)]

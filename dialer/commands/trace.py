@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dialer.client import ApiRefused
-from dialer.commands.server import Token, Url, connected, known_id
+from dialer.commands.server import Token, Url, connected, known_id, live_calls_begun
 from dialer.ladder import Ladder, story
 from dialer.terminal import Refused, give, say
 
@@ -15,7 +15,12 @@ def trace(
     context: typer.Context,
     token: Token,
     call_id: Annotated[
-        str | None, typer.Argument(metavar="CALL", help="The call's id: one that is scheduled, or goes on.")
+        str | None,
+        typer.Argument(
+            metavar="CALL",
+            help="The call's id: one that is scheduled, or goes on.",
+            autocompletion=live_calls_begun,
+        ),
     ] = None,
     next_call: Annotated[
         bool, typer.Option("--next-call", help="The next call of the account that is dialed.")

@@ -57,3 +57,5 @@ def test_ids_of_campaigns_come_from_the_server(dialer: Dialer, client: Client) -
     access = {"DIALER_URL": dialer.url, "DIALER_TOKEN": client.token}
     assert offered(campaign[:6], **access) == [campaign]
     assert offered("", DIALER_URL=dialer.url, DIALER_TOKEN="wrong") == []
+    # Without an address: where the configuration has the API, as for the command itself.
+    assert offered(campaign[:6], DIALER_TOKEN=client.token, DIALER_CONFIG=str(dialer.config)) == [campaign]

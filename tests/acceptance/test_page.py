@@ -18,6 +18,7 @@ from scheduler.clock import SystemClock
 from scheduler.database import Database
 from tests.support.browser import CHROMIUM, Browser
 from tests.support.dialer_process import Client, Dialer, eventually
+from tests.support.flaky_proxy import FlakyProxy
 from tests.support.lab_thread import LabThread
 
 # What is new is shown within a second; a busy machine may take some more.
@@ -462,6 +463,11 @@ def test_a_lost_connection_is_shown_and_a_restart_ends_logins_but_keeps_what_was
     operator.dialer.start()
     # The page finds out by itself.
     browser.wait_for("document.title === 'Log in · dialer'", 30, "the login")
+    # A form from before the restart is no dead end.
+    browser.run("{ document.querySelector('[name=key]').value = '0'.repeat(64) }")
+    browser.type(operator.token)
+    browser.press("Enter")
+    shows(browser, "The server was restarted")
     log_in(browser, operator)
     assert browser.run("document.querySelector('#outcomes desc').textContent") == counted
     browser.log[:] = [line for line in browser.log if "Failed to load resource" not in line]
@@ -482,6 +488,85 @@ def test_a_page_whose_stream_is_refused_stays_as_it_is_until_there_is_room(brows
     assert browser.text("#said") == "The connection is back."
     # The refusals are what is tried here.
     browser.log[:] = [line for line in browser.log if "Failed to load resource" not in line]
+
+
+def test_a_proxy_that_cannot_reach_the_server_for_a_moment_costs_the_page_nothing(
+    browser: Browser, operator: Client
+) -> None:
+    with FlakyProxy(operator.dialer.port) as proxy:
+        # A cookie is for all ports of a host.
+        browser.open(f"{proxy.url}/")
+        browser.wait_for("document.title === 'Overview · dialer'", SOON, "the overview")
+        browser.run("{ window.kept = true }")
+        proxy.leave()
+        browser.wait_for(LOST, 20, "the loss")
+        eventually(lambda: proxy.refused >= 2, 30, "it asks again")
+        proxy.come_back()
+        browser.wait_for("document.querySelector('#lost').hidden", 30, "the connection")
+        # The very page goes on, with what has happened meanwhile.
+        talking(operator, [person(495)])
+        shows(browser, "Ana495", "#live")
+        assert browser.run("window.kept")
+        browser.open("about:blank")
+    browser.log[:] = [line for line in browser.log if "Failed to load resource" not in line]
+
+
+def test_clocks_stand_while_updates_are_held(browser: Browser, operator: Client) -> None:
+    talking(operator, [person(410)])
+    running = "/^0:(?!00)[0-9]{2}$/.test(document.querySelector('#live td:last-child').innerText)"
+    browser.wait_for(running, SOON, "a clock")
+    browser.run("document.getElementById('hold').click()")
+    held = browser.run("document.querySelector('#live td:last-child').innerText")
+    browser.run("{ window.heldAt = Date.now() }")
+    browser.wait_for("Date.now() > window.heldAt + 3000", SOON, "three ticks")
+    assert browser.run("document.querySelector('#live td:last-child').innerText") == held
+    browser.run("document.getElementById('hold').click()")
+    went_on = f"document.querySelector('#live td:last-child').innerText !== {json.dumps(held)}"
+    browser.wait_for(went_on, SOON, "the clock goes on")
+
+
+def test_rows_that_stay_are_untouched_when_one_before_them_goes(browser: Browser, operator: Client) -> None:
+    campaign = talking(operator, [person(i) for i in range(420, 424)])
+    shows(browser, "Ana423", "#live")
+    browser.wait_for("document.querySelectorAll('#live tbody tr').length === 4", SOON, "all four")
+    first, last = browser.run(
+        "(() => { window.rows = [...document.querySelectorAll('#live tbody tr')];"
+        " getSelection().selectAllChildren(rows[3].cells[0]); return [rows[0].innerText, rows[3].innerText] })()"
+    )
+    selected = browser.run("getSelection().toString()")
+    assert selected
+    gone = first[first.index("Ana") :][:6]
+    [call] = [one for one in operator.calls(campaign).values() if one["contact"]["first_name"] == gone]
+    operator.http.post(f"/call/{call['id']}/cancel")
+    browser.wait_for("document.querySelectorAll('#live tbody tr').length === 3", SOON, "it is gone")
+    assert browser.run("[...document.querySelectorAll('#live tbody tr')].every((row, i) => row === rows[i + 1])")
+    assert browser.run("getSelection().toString()") == selected
+    assert last[last.index("Ana") :][:6] in browser.text("#live")
+
+
+# Every text without a word from right to left: where its first and last letters are, were it laid out the other way round.
+REVERSED = """(() => {
+  const found = [], walker = document.createTreeWalker(document.querySelector('main'), NodeFilter.SHOW_TEXT);
+  const range = document.createRange();
+  const at = (node, i) => { range.setStart(node, i); range.setEnd(node, i + 1); return range.getBoundingClientRect(); };
+  while (walker.nextNode()) {
+    const node = walker.currentNode, word = /[A-Za-z]{2,}/.exec(node.data);
+    if (!word || /[\u0590-\u06ff\u202e]/.test(node.data) || !node.parentElement.getClientRects().length) continue;
+    const a = at(node, word.index), b = at(node, word.index + 1);
+    if (a.top === b.top && a.left > b.left) found.push(node.data.trim());
+  }
+  return found;
+})()"""
+
+
+def test_names_from_right_to_left_turn_nothing_round_them(browser: Browser, operator: Client) -> None:
+    turned = "\u202eturned \u05e9\u05dc\u05d5\u05dd"
+    fields = dict.fromkeys(("first_name", "last_name", "company", "city"), turned)
+    campaign = talking(operator, [person(480, **fields)], turned)
+    shows(browser, "\u05e9\u05dc\u05d5\u05dd", "#live")
+    for path in paths_of(operator, campaign):
+        browser.open(f"{operator.dialer.url}{path}")
+        assert browser.run(REVERSED) == [], path
 
 
 def test_the_smallest_phones_need_no_scrolling_sideways(browser: Browser, operator: Client) -> None:

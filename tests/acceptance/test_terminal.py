@@ -1,6 +1,13 @@
 """`dialer top` on a real terminal and into a pipe, and what else people look at from a shell."""
 
 import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 
 from tests.support.dialer_process import DIALER, Client, Dialer, eventually
 from tests.support.terminal import on_a_terminal
@@ -25,6 +32,68 @@ def test_top_shows_who_is_called_and_leaves_at_q(dialer: Dialer, client: Client)
     client.http.post(f"/campaign/{campaign}/cancel")
     for call in client.calls(campaign).values():
         client.http.post(f"/call/{call['id']}/cancel")
+
+
+def test_an_interrupt_at_any_time_ends_with_130_and_a_sane_terminal(dialer: Dialer, client: Client) -> None:
+    access = {"DIALER_URL": dialer.url, "DIALER_TOKEN": client.token}
+    campaign = client.post(client.playbook(), ["+34600001002"], launch_at="2031-01-01T00:00Z")
+    for words, there in (
+        (("top",), "q leaves"),
+        (("campaign", "show", campaign, "--follow"), "0 of 1 finished"),
+        (("trace", "--next-call"), "waiting for the next call"),
+    ):
+        with on_a_terminal(80, 24, DIALER, *words, **access) as terminal:
+            before = terminal.modes
+            terminal.until(there)
+            terminal.press("\x03")
+            assert terminal.process.wait(10) == 130, words
+            assert terminal.modes == before
+    client.http.post(f"/campaign/{campaign}/cancel")
+
+
+def test_an_interrupt_while_the_command_is_loaded_leaves_no_traceback(tmp_path: Path) -> None:
+    # As if Ctrl-C came in the middle of the imports.
+    (tmp_path / "interrupted.py").write_text(
+        "import sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'dialer.cli': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from dialer.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, tmp_path / "interrupted.py"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_streams_that_are_closed_are_no_fault(dialer: Dialer, client: Client) -> None:
+    environment = {**os.environ, "DIALER_URL": dialer.url, "DIALER_TOKEN": client.token, "COLUMNS": "0"}
+    for words in ("campaign list", "top"):
+        for closed in (">&-", "<&- >&-", "<&- >&- 2>&-"):
+            done = subprocess.run(
+                f"exec {DIALER} {words} {closed}",
+                shell=True,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), (words, closed)
+
+
+@pytest.mark.parametrize("columns", ["0", "-5", "wide", ""])
+def test_a_width_that_is_none_is_passed_over(dialer: Dialer, client: Client, columns: str) -> None:
+    shown = dialer.run("top", DIALER_URL=dialer.url, DIALER_TOKEN=client.token, COLUMNS=columns).stdout
+    assert "trunk  state  channels  CPS  last failure" in shown
+    # Whoever reads it somewhere else knows of which zone its time is.
+    assert re.match(rf"{re.escape(dialer.url)}  \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d \S+\n", shown)
+
+
+def test_on_a_terminal_that_can_do_nothing_top_is_shown_once(dialer: Dialer, client: Client) -> None:
+    access = {"DIALER_URL": dialer.url, "DIALER_TOKEN": client.token, "TERM": "dumb"}
+    with on_a_terminal(80, 24, DIALER, "top", **access) as terminal:
+        terminal.until("calls under way: ")
+        assert terminal.process.wait(10) == 0
 
 
 def test_top_says_why_it_cannot_look(dialer: Dialer, client: Client) -> None:

@@ -246,7 +246,8 @@ class EngineRig(Rig):
         with self._alive():
             self.loop.run_forever()
             # What comes of it at the same instant belongs to it.
-            while self._calls.asked or self._engine.turns_at <= self.clock.mono:
+            # An engine that has found a fault takes no turn any more.
+            while not self._faults and (self._calls.asked or self._engine.turns_at <= self.clock.mono):
                 self.loop.call_later(INSTANT, self.loop.stop)
                 self.loop.run_forever()
         over.cancel()

@@ -309,6 +309,9 @@ class _DoNotCall:
         mine.discard(phone)
         return there
 
+    def is_listed(self, account_id: int, phone: str) -> bool:
+        return phone in self.fakes.numbers.get(account_id, set())
+
 
 @dataclass
 class _Webhooks:

@@ -21,6 +21,10 @@ T0 = int(EPOCH)
 PHONE = "+34600123456"
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 CONTACT = "33333333-3333-4333-8333-333333333333"
+PAGES = ["/", "/page/campaigns", "/page/live", "/page/trunks", "/page/search", f"/page/campaign/{CAMPAIGN}"]
+PAGES += [f"/page/call/{CALL}", f"/page/contact/{CONTACT}", f"/page/campaign/{CAMPAIGN}/cancel"]
+ORDERS = [f"/page/campaign/{CAMPAIGN}/pause", f"/page/campaign/{CAMPAIGN}/resume", f"/page/campaign/{CAMPAIGN}/cancel"]
+ORDERS += [f"/page/call/{CALL}/cancel"]
 Record = dict[str, Any]
 
 
@@ -277,6 +281,13 @@ class Browsing(httpx.AsyncClient):
 
     async def order(self, path: str, **fields: str) -> httpx.Response:
         return await self.send_form(path, {"key": await self.key("/page/search"), **fields})
+
+
+async def inside(world: PageWorld, **options: Any) -> Browsing:
+    """A browser that is logged in."""
+    browser = world.browser(**options)
+    assert (await browser.log_in()).status_code == 303
+    return browser
 
 
 def _shown_campaign() -> Record:

@@ -138,3 +138,8 @@ class SqliteWorld:
             self.connection.execute("SELECT disposition, calls FROM outcome WHERE campaign_id = ?", (campaign,))
         )
         return Counts(size - live - finished, live, finished, attempts, outcomes)
+
+
+def nth(c: Campaign, position: int) -> CallId:
+    """The id of a campaign's call."""
+    return CallId(c.first_call + position)

@@ -30,8 +30,13 @@ class Terminal:
             stderr=theirs,
             env={**kept, "TERM": "xterm", **environment},
         )
-        os.close(theirs)
+        self._theirs = theirs
         self.seen = ""
+
+    @property
+    def modes(self) -> list[object]:
+        """How it treats keys and echoes them."""
+        return termios.tcgetattr(self._theirs)
 
     def until(self, text: str, seconds: float = 20) -> None:
         deadline = time.monotonic() + seconds
@@ -48,6 +53,7 @@ class Terminal:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait(10)
+        os.close(self._theirs)
         os.close(self._ours)
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,6 @@ from scheduler.migrations import VERSION, DatabaseNotReady, DatabaseTooNew, chec
 from tests.support.clock import EPOCH, FakeClock
 from tests.support.fsyncs import watch_fsync
 from tests.support.sqlite_world import SqliteWorld
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[SqliteWorld]:
-    world = SqliteWorld(tmp_path / "dialer.db")
-    yield world
-    world.close()
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """What the operator's page reads: counts that close, the newest first, and nothing of another account."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,33 +21,15 @@ from scheduler.board import Board
 from scheduler.database import Database
 from scheduler.minutes import KEPT_MINUTES, Minutes
 from tests.support.clock import EPOCH, FakeClock
-from tests.support.sqlite_world import SqliteWorld
+from tests.support.sqlite_world import SqliteWorld, nth
 
 T0 = int(EPOCH)
 MINUTE = T0 // MINUTE_MS
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[SqliteWorld]:
-    world = SqliteWorld(tmp_path / "dialer.db")
-    yield world
-    world.close()
-
-
-@pytest.fixture
-def database(world: SqliteWorld) -> Iterator[Database]:
-    database = Database(world.path)
-    yield database
-    database.close()
-
-
-@pytest.fixture
 def board(database: Database) -> Board:
     return Board(database, FakeClock())
-
-
-def nth(c: Campaign, position: int) -> CallId:
-    return CallId(c.first_call + position)
 
 
 def begin(world: SqliteWorld, c: Campaign, position: int, *, at: int = T0, number: int = 1, stages: str = "") -> None:

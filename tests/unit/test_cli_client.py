@@ -10,7 +10,7 @@ from rich.console import Console
 
 from dialer import client as client_module
 from dialer.client import ApiRefused, Client
-from dialer.follow import follow, summary
+from dialer.follow import follow, summary, view
 from dialer.terminal import Refused
 
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -123,6 +123,85 @@ def test_following_ends_with_the_campaign_and_shows_how_it_ended(terminal: bool,
     assert end in shown
     assert "3 of 3 finished" in shown
     assert "answered 3" in shown
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_following_goes_on_when_the_server_is_back(terminal: bool) -> None:
+    away = [Refused("cannot reach http://dialer"), ApiRefused(503, "The disk is full", [])]
+    looks = iter([campaign(1), *away, campaign(3, "completed")])
+
+    def look() -> dict[str, Any]:
+        seen = next(looks)
+        if isinstance(seen, Refused):
+            raise seen
+        return seen
+
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=120, color_system=None)
+    assert follow(look, console, poll_seconds=0)["status"] == "completed"
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    for word in ("cannot reach http://dialer; trying again", "The disk is full; trying again", "3 of 3 finished"):
+        assert word in shown
+
+
+@pytest.mark.parametrize(
+    ("before", "refused"),
+    [
+        ([], Refused("cannot reach http://dialer")),  # never reached: a wrong address
+        ([campaign(1)], ApiRefused(401, "The token is unknown, expired or revoked", [])),
+        ([campaign(1)], ApiRefused(404, "No such campaign", [])),
+    ],
+)
+def test_following_ends_with_what_does_not_pass(before: list[dict[str, Any]], refused: Refused) -> None:
+    looks = iter(before)
+
+    def look() -> dict[str, Any]:
+        if (seen := next(looks, None)) is None:
+            raise refused
+        return seen
+
+    with pytest.raises(Refused) as raised:
+        follow(look, Console(file=io.StringIO()), poll_seconds=0)
+    assert raised.value is refused
+
+
+def test_following_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dialer.follow.PATIENCE_SECONDS", -1.0)
+    looks = iter([campaign(1)])
+
+    def look() -> dict[str, Any]:
+        if (seen := next(looks, None)) is None:
+            raise Refused("cannot reach http://dialer")
+        return seen
+
+    with pytest.raises(Refused, match="cannot reach"):
+        follow(look, Console(file=io.StringIO()), poll_seconds=0)
+
+
+@pytest.mark.parametrize("width", [20, 40, 79, 80, 120])
+def test_a_followed_campaign_fits_its_terminal(width: int) -> None:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(view({**campaign(2), "under_review": 1}, width=width))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert all(len(line) <= width for line in lines)
+    assert "2 of 3 finished," in " ".join(" ".join(lines).split()) or width >= 80
+    assert not any("…" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("url", "token", "reason"),
+    [
+        ("127.0.0.1:8080", "secret", "begins with http:// or https://"),
+        ("ftp://dialer", "secret", "begins with http:// or https://"),
+        ("http://[::1", "secret", "http://[::1"),
+        ("http://dialer", "ñandú", "no token"),
+        ("http://dialer", "a\nb", "no token"),
+    ],
+)
+def test_what_can_be_no_address_or_token_is_named_before_anything_is_sent(url: str, token: str, reason: str) -> None:
+    with pytest.raises(Refused) as refused:
+        Client(url, token)
+    assert reason in str(refused.value)
+    assert "secret" not in str(refused.value)
 
 
 def test_a_campaign_in_one_line() -> None:

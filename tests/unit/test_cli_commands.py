@@ -107,7 +107,10 @@ def test_account_token_and_playbook_print_their_ids_alone(run: Run, tmp_path: Pa
         (("token", "revoke", "7"), "there is no token 7; `dialer token list` shows them"),
         (("playbook", "create", "--account", "x", "none.json"), "none.json: No such file or directory"),
         (("campaign", "list", "--token", "t", "--url", "http://127.0.0.1:9"), "cannot reach http://127.0.0.1:9"),
-        (("campaign", "list", "--token", "t", "--url", "nonsense"), "cannot reach nonsense"),
+        (
+            ("campaign", "list", "--token", "t", "--url", "nonsense"),
+            "nonsense: the address of the API begins with http://",
+        ),
     ],
 )
 def test_a_refusal_is_one_line_on_standard_error_and_ends_with_1(run: Run, words: tuple[str, ...], reason: str) -> None:

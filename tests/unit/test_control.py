@@ -1,8 +1,7 @@
 """What people decide about calls under review: whose calls they are, how many at a time, and what is left alone."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
-from pathlib import Path
+from collections.abc import Callable, Coroutine
 
 import pytest
 
@@ -18,13 +17,6 @@ from tests.support.sqlite_world import SqliteWorld
 
 MINE, THEIRS = 1, 2
 LATER = EPOCH + 3_600_000
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[SqliteWorld]:
-    world = SqliteWorld(tmp_path / "dialer.db")
-    yield world
-    world.close()
 
 
 def campaign(world: SqliteWorld, size: int, account: int = MINE) -> Campaign:

@@ -101,6 +101,13 @@ def test_it_fits_the_terminal(width: int, height: int) -> None:
         assert any("Renewal" in line for line in lines) or width < 30
 
 
+def test_a_slim_terminal_keeps_states_and_figures_whole() -> None:
+    text = "\n".join(drawn(SEEN, 40))
+    for word in ("running", "paused", "18/100", "talking", "12/30", "0.5 of 5"):
+        assert word in text, word
+    assert "a minute" not in text
+
+
 def test_the_pace_is_what_a_campaign_did_between_two_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     attempts = iter([100, 110, 160])
     times = iter([0.0, 10.0, 60.0])

@@ -1,6 +1,4 @@
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,28 +17,14 @@ from dialer.core.changes import (
     LegStage,
     RecallScheduled,
 )
-from dialer.core.model import CallId, Campaign, CampaignStatus, Disposition, WallMs
+from dialer.core.model import Campaign, CampaignStatus, Disposition, WallMs
 from scheduler.database import Database
 from scheduler.estimate import Pace, estimated_end
 from scheduler.views import Views, _durations
 from tests.support.clock import EPOCH, FakeClock
-from tests.support.sqlite_world import SqliteWorld
+from tests.support.sqlite_world import SqliteWorld, nth
 
 T0 = int(EPOCH)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[SqliteWorld]:
-    world = SqliteWorld(tmp_path / "dialer.db")
-    yield world
-    world.close()
-
-
-@pytest.fixture
-def database(world: SqliteWorld) -> Iterator[Database]:
-    database = Database(world.path)
-    yield database
-    database.close()
 
 
 @pytest.fixture
@@ -51,10 +35,6 @@ def views(database: Database) -> Views:
 def uuid_of(world: SqliteWorld, campaign: Campaign) -> str:
     (uuid,) = world.connection.execute("SELECT uuid FROM campaign WHERE id = ?", (campaign.id,)).fetchone()
     return str(uuid)
-
-
-def nth(c: Campaign, position: int) -> CallId:
-    return CallId(c.first_call + position)
 
 
 def armed(c: Campaign, position: int, number: int = 1, at: int = T0) -> AttemptArmed:
