@@ -116,7 +116,7 @@ class SqliteStore:
             suppressed=phone == "" or bool(listed),
             finished=bool(over),
             under_review=bool(reviewed),
-            put_off=put_off,
+            put_off=None if over else put_off,
         )
 
     def under_review(self, first: CallId, last: CallId, limit: int) -> list[HeldCall]:

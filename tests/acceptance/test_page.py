@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -97,8 +98,9 @@ def operator(dialer: Dialer, request: pytest.FixtureRequest) -> Iterator[Client]
     # Past the command line, which would take a second for each test.
     database = Database(dialer.folder / "dialer.db")
     accounts = Accounts(database, SystemClock())
-    account = accounts.create_account(request.node.name).id
-    client, janitor = (Client(dialer, request.node.name, accounts.create_token(account)) for _ in range(2))
+    name = f"{request.node.name} {uuid4()}"
+    account = accounts.create_account(name).id
+    client, janitor = (Client(dialer, name, accounts.create_token(account)) for _ in range(2))
     database.close()
     yield client
     if not dialer.is_down:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -37,7 +38,7 @@ def dialer(lab: LabThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def fresh(dialer: Dialer, request: pytest.FixtureRequest) -> Iterator[Client]:
-    client = dialer.account(request.node.name)
+    client = dialer.account(f"{request.node.name} {uuid4()}")
     yield client
     client.close()
 

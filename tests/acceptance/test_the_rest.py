@@ -15,7 +15,7 @@ ANSWERS_LONG = "+34600000302"  # answers, and stays until it is hung up
 @pytest.fixture
 def fresh(dialer: Dialer, request: pytest.FixtureRequest) -> Iterator[Client]:
     """An account that nobody used before."""
-    client = dialer.account(request.node.name)
+    client = dialer.account(f"{request.node.name} {uuid4()}")
     yield client
     client.close()
 

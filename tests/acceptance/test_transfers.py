@@ -129,7 +129,7 @@ def test_callee_and_agent_hear_each_other_and_the_pair_ends_together(client: Cli
     assert (call["disposition"], attempt["disposition"], attempt["ended_by"]) == ("answered", "answered", "us")
     assert (agent["agent"], agent["trunk"], agent["caller_id"]) == (AGENT_LEAVES, "agents", "+34900000002")
     assert (agent["disposition"], agent["ended_by"], agent["sip_status"]) == ("answered", "far", 200)
-    assert agent["dialed_at"] < agent["ringing_at"] < agent["answered_at"] < agent["ended_at"] <= attempt["ended_at"]
+    assert agent["dialed_at"] <= agent["ringing_at"] <= agent["answered_at"] < agent["ended_at"] <= attempt["ended_at"]
     (transferred,) = call["result"]["transfers"]
     assert transferred["outcome"] == "transferred"
     assert transferred["ended_by"] == "agent"

@@ -67,7 +67,7 @@ class BothStores(FakeStore):
 
     def call(self, call: CallId) -> CallRecord:
         one, other = super().call(call), self._world.store.call(call)
-        assert replace(one, uuid=other.uuid) == other
+        assert replace(one, uuid=other.uuid) == other, (one, other)
         return other
 
     def active_campaigns(self) -> list[StoredCampaign]:

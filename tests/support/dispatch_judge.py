@@ -113,6 +113,8 @@ class Line:
     rang: bool = False
     answered: bool = False
     lost: bool = False
+    # It crossed our hanging up, and the wall clock had been set: the core may take it for later than it was.
+    crossed: bool = False
     left: bool = False
 
 
@@ -277,7 +279,8 @@ class Judge:
     def _commit_ended(self, change: AttemptEnded) -> None:
         line = self.lines.pop(change.call)
         assert self._leg_of(change.call) is None, "an attempt ended before its leg"
-        assert (change.disposition is Disposition.ANSWERED) == (line.answered and not line.lost)
+        answered = change.disposition is Disposition.ANSWERED
+        assert answered == (line.answered and not line.lost) or (line.crossed and line.answered and not answered)
         assert not line.lost or change.disposition is Disposition.INTERRUPTED
         assert not self.verdicts_known or line.verdict is None or change.disposition in line.verdict
         self._ended[change.call] = change, line
@@ -427,6 +430,7 @@ class Judge:
                 if not leg.hung_up:
                     leg.since = self.clock.mono
                 leg.answered = True
+                line.crossed = not line.answered and leg.hung_up_at is not None and self.stepped_at > float("-inf")
                 line.answered = line.answered or leg.hung_up_at is None or event.at < leg.hung_up_at
             case LegLost():
                 line.lost = True

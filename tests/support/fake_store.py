@@ -216,7 +216,7 @@ class FakeStore:
             suppressed=row.phone in self.forbidden,
             finished=row.finished is not None,
             under_review=call in self.reviewed,
-            put_off=row.put_off,
+            put_off=row.put_off if row.finished is None else None,
         )
 
     def under_review(self, first: CallId, last: CallId, limit: int) -> list[HeldCall]:
