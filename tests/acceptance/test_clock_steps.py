@@ -90,6 +90,36 @@ def test_a_running_campaign_and_its_recalls_keep_their_distances(
     assert shortest_gap([entry.monotonic_at for n in numbers for entry in lab.invites(n)[:1]]) > 0.48
 
 
+@pytest.mark.parametrize("hours", [3, -3])
+def test_recalls_keep_their_distances_over_a_kill_with_the_clock_set_before_the_next_start(
+    client: Client, lab: LabThread, clock: SetClock, hours: int
+) -> None:
+    numbers = busy_numbers(6)
+    campaign = client.post(client.playbook(), numbers, recall=[6 / 60, 12 / 60])
+    lab.wait_for("invite", 3)
+    client.dialer.kill()
+    clock.set(hours * 3600)
+    client.dialer.start()
+    seen = client.finished(campaign, 60)
+    assert seen["attempts"] == 18
+    firsts: list[float] = []
+    for call in client.calls(campaign).values():
+        sent = {
+            number: [
+                e.monotonic_at for e in lab.invites(call["phone"]) if e.call_id.startswith(f"{call['id']}-{number}")
+            ]
+            for number in (1, 2, 3)
+        }
+        assert all(len(times) <= 1 for times in sent.values()), "an attempt left twice"
+        assert len(sent[2]) == len(sent[3]) == 1
+        for number, seconds in ((2, 6), (3, 12)):
+            for first in sent[1]:
+                assert seconds - 0.01 <= sent[number][0] - first < seconds + 10
+        firsts += sent[1]
+    assert len(firsts) >= 4, "at most those that were in flight may not have left"
+    assert shortest_gap(firsts) > 0.48
+
+
 def test_a_launch_to_come_follows_the_clock_that_was_set(client: Client, lab: LabThread, clock: SetClock) -> None:
     launch = datetime.now(UTC) + timedelta(hours=3)
     campaign: Any = client.post(client.playbook(), ["+34600000003"], launch_at=launch.isoformat())
