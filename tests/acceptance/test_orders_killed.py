@@ -43,7 +43,7 @@ def holds(story: Story, order: str) -> None:
         assert len(set(invites)) == len(invites)
 
 
-@pytest.mark.parametrize("order", HOLDS)
+@pytest.mark.parametrize("order", ["pause", pytest.param("cancel", marks=pytest.mark.slow)])
 def test_an_order_that_was_answered_holds_after_a_kill(story: Story, order: str) -> None:
     assert story.client.http.post(f"/campaign/{story.campaign}/{order}").status_code == 200
     story.kill()
