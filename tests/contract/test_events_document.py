@@ -18,8 +18,8 @@ from scheduler.clock import SystemClock
 from scheduler.database import Database
 from scheduler.event_log import EventLog
 from scheduler.webhooks import MOST_PER_ACCOUNT
-from tests.contract.test_store import T0, arm, dial, end, finish
 from tests.support.sqlite_world import SqliteWorld
+from tests.support.store_world import T0, arm, dial, end, finish
 
 TEXT = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
 

@@ -20,8 +20,8 @@ from dialer.ports import RecordedEvent, StoreUnavailable
 from scheduler.database import Database
 from scheduler.event_log import EventLog
 from scheduler.migrations import check
-from tests.contract.test_store import T0, arm, call_of, dial, end, finish, move, recall, taken, whole_life
 from tests.support.sqlite_world import SqliteWorld
+from tests.support.store_world import T0, arm, call_of, dial, end, finish, move, recall, taken, whole_life
 
 DAY = 24 * 3_600_000
 

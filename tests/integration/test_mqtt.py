@@ -15,11 +15,11 @@ from api.backend import Verdict
 from api.mqtt import SINK, Broker, MqttSink, _Client
 from dialer.core.changes import CampaignMoved
 from dialer.core.model import CampaignStatus, WallMs
-from tests.contract.test_store import T0
 from tests.support.broker import Broker as Mosquitto
 from tests.support.broker import Subscriber, needs_mosquitto, without_gaps
 from tests.support.dialer_process import free_port
 from tests.support.event_world import EventWorld, Orders, event_world, until
+from tests.support.store_world import T0
 
 pytestmark = needs_mosquitto
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dialer.core.attempts import UNREAD_SECONDS
-from dialer.core.breaker import TrunkState
 from dialer.core.changes import (
     AttemptAnswered,
     AttemptArmed,
@@ -34,11 +33,12 @@ from dialer.core.events import (
     Rang,
 )
 from dialer.core.gate import Gate
-from dialer.core.model import CallId, Campaign, CampaignId, CampaignStatus, Disposition, LegId, Mono, Trunk, WallMs
+from dialer.core.model import CallId, Campaign, CampaignId, CampaignStatus, Disposition, LegId, Trunk, WallMs
 from dialer.core.pacing import Pacing, tolerance_of
 from tests.support.agent_judge import AgentJudge
 from tests.support.clock import FakeClock
 from tests.support.fake_store import FakeStore
+from tests.support.waiting_judge import WaitingJudge
 
 NEVER_AGAIN = {Disposition.ANSWERED, Disposition.INVALID_NUMBER, Disposition.SUPPRESSED, Disposition.CANCELLED}
 HOLD_SECONDS = 1.01
@@ -146,12 +146,12 @@ class Judge:
     # When the loop had not looked for some time.
     late_at: float = float("-inf")
     unsure_at: float = float("-inf")
-    down_at: dict[str, float] = field(default_factory=dict)
     reconfigured_at: float = float("-inf")
     configuration: int = 0
     verdicts_known: bool = True
     pacing: Callable[[], Pacing] = lambda: Pacing((), 0)
     agents: AgentJudge = field(init=False)
+    waiting: WaitingJudge = field(init=False)
     # When, and under which configuration.
     _decided: dict[tuple[CallId, int], tuple[float, int]] = field(default_factory=dict)
     _ended: dict[CallId, tuple[AttemptEnded, Line]] = field(default_factory=dict)
@@ -172,6 +172,7 @@ class Judge:
 
     def __post_init__(self) -> None:
         self.agents = AgentJudge(self)
+        self.waiting = WaitingJudge(self)
 
     def campaign_of(self, call: CallId) -> Campaign:
         return next(
@@ -219,7 +220,7 @@ class Judge:
                 status = self.status[self.campaign_of(change.call).id]
                 assert status is CampaignStatus.RUNNING, "a technical retry of a campaign that does not dial"
                 assert line.retry is not None
-                if self._detoured(change.call, line):
+                if self.waiting.detoured(change.call, line):
                     # A trunk may have been passed over, and the round have ended there with all that was asked for.
                     line.retry_after, line.detoured = 0, True
                 else:
@@ -227,7 +228,7 @@ class Judge:
                 decided_at, line.configuration = self._decided[change.call, change.number]
                 assert decided_at >= line.retry[1] - ARM_AHEAD_SECONDS - INSTANT
                 line.trunk, line.retry, line.doubted = change.trunk, None, False
-                assert self._leg_of(change.call) is None, "a technical retry beside a leg"
+                assert self.leg_of(change.call) is None, "a technical retry beside a leg"
                 assert not line.rang, "a technical retry for a phone that rang"
                 assert not line.answered
                 assert line.invite in self.invites, "an INVITE was given up before it left"
@@ -278,7 +279,7 @@ class Judge:
 
     def _commit_ended(self, change: AttemptEnded) -> None:
         line = self.lines.pop(change.call)
-        assert self._leg_of(change.call) is None, "an attempt ended before its leg"
+        assert self.leg_of(change.call) is None, "an attempt ended before its leg"
         answered = change.disposition is Disposition.ANSWERED
         assert answered == (line.answered and not line.lost) or (line.crossed and line.answered and not answered)
         assert not line.lost or change.disposition is Disposition.INTERRUPTED
@@ -338,7 +339,7 @@ class Judge:
 
     # What happens on the wire
 
-    def _leg_of(self, call: CallId) -> Leg | None:
+    def leg_of(self, call: CallId) -> Leg | None:
         return next((leg for leg in self.legs.values() if leg.call == call and leg.beside is None), None)
 
     def dial(self, order: Dial) -> None:
@@ -359,7 +360,7 @@ class Judge:
         self.invites.add(order.sip_call_id)
         assert not line.rang
         assert wall >= line.due_at or self.stepped_back_at >= line.decided_at, "an INVITE left early"
-        assert self._leg_of(call) is None, "two legs of one call"
+        assert self.leg_of(call) is None, "two legs of one call"
         callees = [leg for leg in self.legs.values() if leg.beside is None]
         assert all(leg.phone != order.number for leg in callees), "two legs to one number"
         assert all(self.store.calls[other].phone != order.number for other in self.unheard), "a number that may ring"
@@ -535,91 +536,3 @@ class Judge:
             return None
         rings_seconds = min(ring_seconds, ring_seconds + (attempt.record.fire_at - wall) / 1000)
         return (attempt.record.trunk, self.clock.mono + rings_seconds) if rings_seconds > 0 else None
-
-    def quiet(self, trunk: str) -> bool:
-        """Nothing about the rate of this trunk can stand in the way of an INVITE."""
-        interval = 1 / self.trunks[trunk].calls_per_second / self.pacing().throttle(trunk).share(Mono(self.clock.mono))
-        past = max([self.booted_at, self.unsure_at, *self.departures[trunk][-1:]])
-        return trunk not in [*self.armed.values(), *self.agents.armed.values()] and self.clock.mono > past + max(
-            1.1, interval + 0.1
-        )
-
-    def left_behind(self) -> list[CallId]:
-        """Calls that are due, that nothing stands in the way of, and that were not armed."""
-        if len(self.taken) >= self.max_concurrent_calls:
-            return []
-        open_trunks = self._free()
-        busy = {self.store.calls[call].phone for call in self.lines}
-        behind = []
-        for held in self.store.campaigns.values():
-            if held.status not in {CampaignStatus.SCHEDULED, CampaignStatus.RUNNING}:
-                continue
-            if self.closed(self.clock.wall):  # a story has set calling hours
-                continue
-            free = [name for name in held.campaign.playbook.trunks if name in open_trunks]
-            if not free or not self.quiet(free[0]):
-                continue
-            last = self.first_departure.get(held.campaign.id, (float("-inf"), 0.0))[0]
-            arming = any(self.campaign_of(call).id == held.campaign.id for call in self.armed)
-            staggered = (
-                not arming
-                and self.clock.mono > max(last, self.booted_at, self.unsure_at) + held.campaign.stagger_ms / 1000 + 0.01
-            )
-            behind += [
-                call
-                for call in map(CallId, range(held.campaign.first_call, held.campaign.first_call + held.campaign.size))
-                if self._waits(call, busy) and (staggered or self.store.calls[call].attempts)
-            ]
-            behind += [
-                call
-                for call, line in self.lines.items()
-                if self._retry_waits(call, line)
-                and self.campaign_of(call).id == held.campaign.id
-                and (staggered or line.left or line.number > 1)
-            ]
-        return behind
-
-    def _retry_waits(self, call: CallId, line: Line) -> bool:
-        if (
-            line.retry is None
-            or line.doubted
-            or call in self.armed
-            or call in self.unheard
-            or self._leg_of(call) is not None
-        ):
-            return False
-        trunk, at = line.retry
-        if line.detoured or self._detoured(call, line):
-            return False
-        return self.clock.mono > at + 0.001 and trunk in self._free() and self.quiet(trunk)
-
-    def _detoured(self, call: CallId, line: Line) -> bool:
-        """Whether a trunk of the route was down since it was decided what follows, or all was configured anew: then that may
-        be something else."""
-        if self.reconfigured_at >= line.retry_since:
-            return True
-        route = self.campaign_of(call).playbook.trunks
-        return any(self.down_at.get(trunk, float("-inf")) >= line.retry_since for trunk in route)
-
-    def _free(self) -> set[str]:
-        taken = self.taken
-        return {
-            name
-            for name, trunk in self.trunks.items()
-            # What the breaker has to say is its own tests' matter.
-            if taken.count(name) < trunk.max_concurrent_calls and self.pacing().breaker(name).admits
-        }
-
-    def look_at_trunks(self) -> None:
-        """Remember which are not up: their calls may go another way, or wait."""
-        for name in self.trunks:
-            if self.pacing().breaker(name).state is not TrunkState.UP:
-                self.down_at[name] = self.clock.mono
-
-    def _waits(self, call: CallId, busy: set[str]) -> bool:
-        row = self.store.calls[call]
-        due_at = row.next_at if row.next_at is not None else self.campaign_of(call).slot(call)
-        if call in self.store.reviewed:
-            return False
-        over = row.finished is not None or row.open is not None or (row.next_at is None and bool(row.attempts))
-        return not over and row.phone not in busy and due_at <= self.clock.wall

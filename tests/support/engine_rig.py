@@ -342,7 +342,7 @@ class EngineRig(Rig):
             pass
         if self._faults:
             raise self._faults[0]
-        self.judge.look_at_trunks()
+        self.judge.waiting.look_at_trunks()
 
     @contextmanager
     def _ordering(self) -> Iterator[None]:

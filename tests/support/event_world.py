@@ -13,8 +13,8 @@ from dialer.core.model import Campaign
 from scheduler.clock import SystemClock
 from scheduler.database import Database
 from scheduler.event_log import EventLog
-from tests.contract.test_store import whole_life
 from tests.support.sqlite_world import SqliteWorld
+from tests.support.store_world import whole_life
 
 KEEPING = Keeping(stream_ms=60_000, longest_ms=3_600_000, most=100_000)
 

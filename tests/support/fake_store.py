@@ -1,4 +1,4 @@
-"""A store in memory that keeps the same contract as the one on SQLite (`tests/contract/test_store.py` holds both to it).
+"""A store in memory that keeps the same contract as the one on SQLite (`tests/contract/test_store*.py` hold both to it).
 
 It counts nothing as it goes: every count is taken from its calls when it is asked for, which makes it an oracle.
 """

@@ -137,7 +137,7 @@ class Rig:
         while self._asked:
             self.dispatch.options_ended(self._asked.pop(), self.options_reason, self.clock.now())
             self._carry_out()
-        self.judge.look_at_trunks()
+        self.judge.waiting.look_at_trunks()
 
     def next_turn(self) -> float | None:
         """When the engine would come back."""
@@ -187,7 +187,7 @@ class Rig:
         self.dispatch.on_leg(event, self.clock.now())
         self._carry_out()
         self._gather()
-        self.judge.look_at_trunks()
+        self.judge.waiting.look_at_trunks()
 
     def happen(self, leg: Leg, what: str) -> None:
         """Let the far side of `leg` do `what` (one of `possible`)."""
@@ -349,7 +349,7 @@ class Rig:
     def _expect_nothing_left_behind(self) -> None:
         assert not self.judge.overdue(), "a leg rings or talks for longer than its playbook allows"
         if not self.fault and not self._pending:
-            behind = self.judge.left_behind()
+            behind = self.judge.waiting.left_behind()
             assert not behind, f"calls {behind} are due, nothing stands in their way, and nobody is going to dial them"
 
     def _gather(self) -> None:
