@@ -30,7 +30,7 @@ ENDINGS = ("02", "11", "01", "486", "14", "02", "404", "10", "480", "01", "603",
 UNSURE_SECONDS = 0.3
 JITTER = 0.008
 BEHAVIOURS = sorted(behaviour_table(), key=lambda row: -len(row.ending))
-RECALLED = {"busy", "no_answer", "declined", "unreachable", "interrupted"}
+RECALL_ON = ("busy", "no_answer", "declined", "unreachable")
 
 
 def numbers(count: int) -> list[str]:
@@ -60,6 +60,7 @@ class Story:
     client: Client
     playbook: str
     campaign: str = ""
+    recall_on: Sequence[str] = RECALL_ON
     kills: list[float] = field(default_factory=list)
 
     @classmethod
@@ -80,6 +81,11 @@ class Story:
             finally:
                 client.close()
                 dialer.stop()
+
+    def recall_only(self, *dispositions: str) -> None:
+        """Its playbook is one that recalls after these."""
+        self.recall_on = dispositions
+        self.playbook = self.client.playbook(ring_timeout_seconds=RING_SECONDS, recall_on=dispositions)
 
     def begin(self, contacts: int) -> None:
         self.dialer.start()
@@ -143,16 +149,22 @@ class Story:
         self.client.finished(self.campaign, 60)
         calls = self.client.calls(self.campaign)
         eventually(lambda: self.lab.lab.calls_now == 0, 10, "nobody is left in a call")
-        return Judgement(self.kills, calls, list(self.lab.lab.log), self.client.campaign(self.campaign))
+        campaign = self.client.campaign(self.campaign)
+        return Judgement(self.kills, calls, list(self.lab.lab.log), campaign, self.recall_on)
 
 
 class Judgement:
     """What the called side's log says of a story. `check` raises AssertionError; the rest is for the report."""
 
     def __init__(
-        self, kills: Sequence[float], calls: dict[str, dict[str, Any]], log: Sequence[Entry], campaign: dict[str, Any]
+        self,
+        kills: Sequence[float],
+        calls: dict[str, dict[str, Any]],
+        log: Sequence[Entry],
+        campaign: dict[str, Any],
+        recall_on: Sequence[str] = RECALL_ON,
     ) -> None:
-        self.kills, self.calls, self.log, self.campaign = kills, calls, log, campaign
+        self.kills, self.calls, self.log, self.campaign, self.recall_on = kills, calls, log, campaign, recall_on
         self.recall_seconds = [60 * minutes for minutes in campaign["recall"]]
         self.invites = sorted((e for e in log if e.event == "invite"), key=lambda e: e.at)
         self.ends = {e.call_id: e for e in log if e.event == "ended"}
@@ -171,7 +183,8 @@ class Judgement:
 
     def without(self, number: str) -> Self:
         """The same without what another campaign did to this number."""
-        return type(self)(self.kills, self.calls, [e for e in self.log if e.number != number], self.campaign)
+        log = [e for e in self.log if e.number != number]
+        return type(self)(self.kills, self.calls, log, self.campaign, self.recall_on)
 
     def check(self) -> None:
         self._nobody_called_twice()
@@ -235,8 +248,11 @@ class Judgement:
             last = call["attempts"][-1]["disposition"]
             assert call["state"] == "finished"
             assert call["disposition"] == last, call
-            if last in RECALLED:
+            recalled = {*self.recall_on, "interrupted"}
+            if last in recalled:
                 assert len(call["attempts"]) == 1 + len(self.recall_seconds), f"a recall was lost: {call}"
+            for attempt in call["attempts"][:-1]:
+                assert attempt["disposition"] in recalled, f"a recall that nobody asked for: {call}"
             arrived = 0
             for attempt in call["attempts"]:
                 entries = self.by_attempt.get((call["id"], attempt["number"]), [])
