@@ -206,8 +206,11 @@ class MqttSink:
         await client.room()
         await client.tell(topics.status_topic(prefix), topics.ONLINE, retain=True)
         if self._broker.commands:
-            # Commands that are retained would be carried out again at every connection.
-            options = SubscribeOptions(qos=1, noLocal=True, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+            # Commands that are retained would be carried out again at every connection: old ones are not sent to us, and one
+            # that comes while we listen is known by its flag, which brokers else take off (MQTT 5, 3.8.3.1).
+            options = SubscribeOptions(
+                qos=1, noLocal=True, retainAsPublished=True, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND
+            )
             granted = await client.subscribe(topics.command_filter(prefix), options=options)
             if any(getattr(code, "is_failure", False) for code in granted):
                 log.error("the broker does not let us take commands", topic=topics.command_filter(prefix))

@@ -77,6 +77,7 @@ class TestWhatIsShown:
             page = (await (await inside(world)).get(f"/page/call/{CALL}")).text
             for word in (
                 *("Answered", "The callee hung up", "the far side", "Hello", "4 s", "1 min", "1 s", f"{CALL}-1"),
+                "<dt>Put off</dt><dd>outside calling hours in Europe/Madrid</dd>",
                 *("3,000 packets sent, 2,999 received, 1 lost, jitter 2.5 ms", "pin", "+34910000000"),
                 f'src="/page/call/{CALL}/recording?number=1"',
             ):
