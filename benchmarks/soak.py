@@ -97,7 +97,7 @@ class Soak:
             report = self.report = Report(self._seconds, launch * 1000)
             began = time.monotonic() + _AHEAD_S
             timetable: list[tuple[float, Callable[[float], float | None]]] = [
-                (0.0, lambda _: self._post(playbook, launch)),
+                (-_AHEAD_S, lambda now: self._post(playbook, launch, now)),
                 (0.0, lambda now: self._sample(now, say)),
                 (_TIDY_S, lambda _: self._tidy()),
                 (self._between(_KILL_S), self._kill),
@@ -129,12 +129,13 @@ class Soak:
 
     # The timetable: each answers after how many seconds it is due again; None: no more.
 
-    def _post(self, playbook: str, launch: float) -> float | None:
+    def _post(self, playbook: str, launch: float, now: float) -> float | None:
         at = datetime.fromtimestamp(launch + self._posted * CAMPAIGN_S, UTC)
         phones = numbers(self._posted * campaign_size(), campaign_size())
         self._open.add(self.client.post(playbook, phones, launch_at=at.isoformat(), recall=[RECALL_S / 60]))
         self._posted += 1
-        return CAMPAIGN_S if self._posted < self._campaigns else None
+        # From the launch, not from now: what this loop is late by must not add up to campaigns that are posted too late.
+        return self._posted * CAMPAIGN_S - _AHEAD_S - now if self._posted < self._campaigns else None
 
     def _kill(self, now: float) -> float | None:
         if workers := self.dialer.workers():
