@@ -211,10 +211,10 @@ def test_every_section_that_can_be_reloaded_acts(dialer: Dialer, fresh: Client, 
     with Broker(tmp_path / "broker") as broker:
         dialer.configure(
             {"pbx": {**lab.trunk, "allowed_caller_ids": ["+34911"], "caller_id": "+34911"}},
-            api={"max_contacts": 3, "max_body_bytes": 2000},
+            api={"max_contacts": 4, "max_body_bytes": 2000},
             pacing={"stagger_seconds": 7, "max_concurrent_calls": 1, "min_recall_gap_seconds": 3600},
             phone={"internal_pattern": "^[0-9]{4}$", "default_region": "ES"},
-            limits={"destinations": ["+34"], "max_calls_per_day": 2, "premium": False},
+            limits={"destinations": ["+34"], "max_calls_per_day": 3, "premium": False},
             webhooks={"allow_private": True, "secret": SECRET},
             events={"stream_minutes": 5},
             speech={"command": "cp {input} {output}"},
@@ -229,15 +229,14 @@ def test_every_section_that_can_be_reloaded_acts(dialer: Dialer, fresh: Client, 
         eventually(lambda: "connected to the broker" in dialer.log.read_text(), 15, "MQTT is connected")
         due = [call["due_at"] for call in rehearse(*people).json()["calls"]]
         assert due == ["2031-01-01T00:00:00.000Z", "2031-01-01T00:00:07.000Z", "2031-01-01T00:00:14.000Z"]
-        assert rehearse(*people, "+34600400302").status_code == 413
+        assert rehearse(*people, "+34600400302", "+34600400402").status_code == 413
         assert rehearse(people[0], filler="x" * 2000).status_code == 413
         assert rehearse("1234").status_code == 200
         assert rehearse("600400002").json()["calls"][0]["phone"] == "+34600400002"
         assert "limits.destinations" in rehearse("+351910000000").text
         assert "limits.premium" in rehearse("+34803123456").text
-        contacts = [{"phone": phone} for phone in people]
-        refusal = fresh.http.post("/campaign", json={"playbook_id": book, "contacts": contacts})
-        assert refusal.status_code == 429
+        refusal = rehearse(*people, "+34600400302")
+        assert refusal.status_code == 403
         assert "limits.max_calls_per_day)" in refusal.text
         answer = fresh.http.post("/playbook", json={**says, "caller_id": "+34922"})
         assert answer.status_code == 400

@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 from tests.support.dialer_process import Client, eventually
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -14,6 +16,15 @@ def dry_run(client: Client, **body: Any) -> Any:
     answer = client.http.post("/campaign", params={"dry_run": "1"}, json=body)
     assert answer.status_code == 200, answer.text
     return answer.json()
+
+
+@pytest.mark.parametrize("value", ["", "true", "2"])
+def test_a_dry_run_that_is_not_said_clearly_calls_nobody(client: Client, value: str) -> None:
+    body = {"playbook_id": client.playbook(), "contacts": [{"phone": "+34600000002"}]}
+    before = client.http.get("/campaign").json()
+    answer = client.http.post("/campaign", params={"dry_run": value}, json=body)
+    assert (answer.status_code, answer.json()["error"]) == (400, "dry_run must be one of 0, 1")
+    assert client.http.get("/campaign").json() == before
 
 
 def test_a_dry_run_gives_the_timetable_and_stores_nothing(client: Client) -> None:

@@ -57,6 +57,8 @@ DOUBTED = frozenset(
     {Disposition.INVALID_NUMBER, Disposition.TRUNK_FAILURE, Disposition.CANCELLED, Disposition.INTERRUPTED}
 )
 INSTANT = 1e-6
+# What times of the wall clock, kept in whole milliseconds, may be off by after a step of it.
+ROUNDED_SECONDS = 0.002
 
 
 def slack(interval: float) -> float:
@@ -194,7 +196,9 @@ class Judge:
                     self.armed[change.call] = change.trunk
                     self._decided[change.call, change.number] = self.clock.mono, self.configuration
                 case AttemptEnded() if change.call in self.unheard:
-                    assert self.clock.mono >= self.unheard.pop(change.call)[1], "a phone that may ring was given up"
+                    # A clock that was set while nobody ran is followed by whole milliseconds.
+                    early = self.unheard.pop(change.call)[1] - self.clock.mono
+                    assert early <= ROUNDED_SECONDS, f"a phone that may ring was given up {early} s too early"
                 case AttemptEnded() if self.armed.pop(change.call, None) is not None:
                     # Its place in the rate stays taken, though it never left.
                     self.unsure_at = self.clock.mono
