@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dialer.core.contact_rows import read_rows
+from dialer.core.contact_rows import FaultyRows, read_rows
 from dialer.terminal import Refused
 
 
@@ -60,6 +60,8 @@ def _json(path: Path, text: str) -> ContactFile:
 def _csv(path: Path, text: str) -> ContactFile:
     try:
         contacts, lines = read_rows(text)
+    except FaultyRows as error:
+        raise Refused("\n".join(f"{path}: line {line} {reason}" for line, reason in error.rows)) from error
     except ValueError as error:
         raise Refused(f"{path}: {error}") from error
     return ContactFile(contacts, lines=lines)

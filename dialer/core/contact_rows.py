@@ -20,15 +20,24 @@ _CUSTOM = "custom_fields."
 Contact = dict[str, Any]
 
 
+class FaultyRows(ValueError):
+    """Rows that do not fit the first one: each one's line, from 1, and what is wrong with it. There is at least one."""
+
+    def __init__(self, rows: list[tuple[int, str]]) -> None:
+        self.rows = rows
+        (line, reason), more = rows[0], len(rows) - 1
+        super().__init__(f"line {line} {reason}" + (f" (and {more} more)" if more else ""))
+
+
 def read_rows(text: str, mapping: Mapping[str, str] | None = None) -> tuple[list[Contact], list[int]]:
     """The contacts, and the line that each begins on, from 1.
 
     `mapping` says which field a column of the first row is ("Móvil": "phone"); "" leaves the column out. Raises ValueError
-    with the line or column that is wrong.
+    with the line or column that is wrong, `FaultyRows` with every row that is.
     """
     head, _, _ = text.lstrip("\r\n").partition("\n")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True)
-    contacts, lines = [], []
+    contacts, lines, faulty = [], [], list[tuple[int, str]]()
     try:
         rows = _rows(reader)
         _, names = next(rows, (0, []))
@@ -37,13 +46,16 @@ def read_rows(text: str, mapping: Mapping[str, str] | None = None) -> tuple[list
         unnamed = [i for i, name in enumerate(names) if not name.strip() and "" not in (mapping or {})]
         for line, row in rows:
             if len(row) != len(columns):
-                raise ValueError(f"line {line} has {len(row)} cells, the first row names {len(columns)} columns")
-            if any(row[i].strip() for i in unnamed):
-                raise ValueError(f"line {line} has a value in a column that the first row does not name")
-            contacts.append(_contact(columns, row))
-            lines.append(line)
+                faulty.append((line, f"has {len(row)} cells, the first row names {len(columns)} columns"))
+            elif any(row[i].strip() for i in unnamed):
+                faulty.append((line, "has a value in a column that the first row does not name"))
+            else:
+                contacts.append(_contact(columns, row))
+                lines.append(line)
     except csv.Error as error:
         raise ValueError(f"line {reader.line_num}: {error}") from error
+    if faulty:
+        raise FaultyRows(faulty)
     return contacts, lines
 
 

@@ -13,8 +13,8 @@ from email.policy import HTTP
 from hashlib import sha256
 from typing import Any
 
-from dialer.core.contact_rows import read_rows
-from dialer.core.intake import CampaignRequest, Form, IntakeRules, Refusal, read_campaign
+from dialer.core.contact_rows import FaultyRows, read_rows
+from dialer.core.intake import CampaignRequest, Fault, Form, IntakeRules, Refusal, read_campaign
 
 FORM_FIELDS = ("playbook_id", "launch_at", "recall", "expires_at", "calling_hours", "columns")
 CSV, MULTIPART = "text/csv", "multipart/form-data"
@@ -33,6 +33,9 @@ def read_form(body: bytes, form: Form, rules: IntakeRules) -> CampaignRequest | 
         columns = _mapping(fields.pop("columns", ""))
         hours = _hours(fields.pop("calling_hours", ""))
         contacts, lines = read_rows(_text(rows), columns)
+    except FaultyRows as error:
+        faults = tuple(Fault(None, "contacts", reason, line) for line, reason in error.rows)
+        return Refusal(400, str(error), faults)
     except ValueError as error:
         return Refusal(400, str(error))
     document: dict[str, Any] = {name: value for name, value in fields.items() if value} | {"calling_hours": hours}

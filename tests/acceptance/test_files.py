@@ -105,6 +105,23 @@ def test_a_form_that_gives_a_part_twice_is_refused_and_none_of_the_two_is_left_o
     assert (answer.status_code, answer.json()) == (400, {"error": f"The form has two parts '{name}'"})
 
 
+def test_each_row_that_does_not_fit_the_first_is_named_by_its_line(client: Client, playbook: str) -> None:
+    text = "phone,city\n+34600000002\n+34600000102,Vigo\n+34600000202,Vigo,Lugo\n"
+    query = {"playbook_id": playbook}
+    answer = client.http.post("/campaign", params=query, content=text, headers={"Content-Type": "text/csv"})
+    reasons = [f"has {cells} cells, the first row names 2 columns" for cells in (1, 3)]
+    assert (answer.status_code, answer.json()) == (
+        400,
+        {
+            "error": f"line 2 {reasons[0]} (and 1 more)",
+            "details": [
+                {"line": 2, "field": "contacts", "reason": reasons[0]},
+                {"line": 4, "field": "contacts", "reason": reasons[1]},
+            ],
+        },
+    )
+
+
 def test_each_row_that_is_wrong_is_named_by_its_line(client: Client, playbook: str) -> None:
     text = "phone,timezone\n+34600000371,Mars/Olympus\n\nnobody,\n"
     query = {"playbook_id": playbook}

@@ -62,6 +62,7 @@ class TestCsv:
             ("phone,Phone\n1,2\n", "'phone' is there twice"),
             ("phone,city\n1\n", "line 2 has 1 cells, the first row names 2 columns"),
             ("phone,city\n1,2,3\n", "line 2 has 3 cells"),
+            ("phone,city\n1\n2,Vigo\n3,4,5\n", "line 4 has 3 cells"),
             ('phone\n"1\n', "line 2: unexpected end of data"),
             ("phone\n", "holds no contacts"),
             ("", "one of them must be phone"),
