@@ -35,6 +35,7 @@ from dialer.core.events import (
 from dialer.core.gate import Gate
 from dialer.core.model import CallId, Campaign, CampaignId, CampaignStatus, Disposition, LegId, Trunk, WallMs
 from dialer.core.pacing import Pacing, tolerance_of
+from dialer.engine import CLOCK_NOTE_MS
 from tests.support.agent_judge import AgentJudge
 from tests.support.clock import FakeClock
 from tests.support.fake_store import FakeStore
@@ -57,8 +58,8 @@ DOUBTED = frozenset(
     {Disposition.INVALID_NUMBER, Disposition.TRUNK_FAILURE, Disposition.CANCELLED, Disposition.INTERRUPTED}
 )
 INSTANT = 1e-6
-# What times of the wall clock, kept in whole milliseconds, may be off by after a step of it.
-ROUNDED_SECONDS = 0.002
+# What a process may know the clock of the one before it amiss by: what it slewed since that was noted, and a rounding.
+SLEWED_SECONDS = (CLOCK_NOTE_MS + 1) / 1000
 
 
 def slack(interval: float) -> float:
@@ -196,9 +197,8 @@ class Judge:
                     self.armed[change.call] = change.trunk
                     self._decided[change.call, change.number] = self.clock.mono, self.configuration
                 case AttemptEnded() if change.call in self.unheard:
-                    # A clock that was set while nobody ran is followed by whole milliseconds.
                     early = self.unheard.pop(change.call)[1] - self.clock.mono
-                    assert early <= ROUNDED_SECONDS, f"a phone that may ring was given up {early} s too early"
+                    assert early <= SLEWED_SECONDS, f"a phone that may ring was given up {early} s too early"
                 case AttemptEnded() if self.armed.pop(change.call, None) is not None:
                     # Its place in the rate stays taken, though it never left.
                     self.unsure_at = self.clock.mono

@@ -6,6 +6,7 @@ told to this.
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -247,7 +248,9 @@ class EngineRig(Rig):
             self.loop.run_forever()
             # What comes of it at the same instant belongs to it.
             # An engine that has found a fault takes no turn any more.
+            rounds = count()
             while not self._faults and (self._calls.asked or self._engine.turns_at <= self.clock.mono):
+                assert next(rounds) < 10_000, "the engine is never at rest"
                 self.loop.call_later(INSTANT, self.loop.stop)
                 self.loop.run_forever()
         over.cancel()
