@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from api.answers import JsonAnswer
 from api.backend import Backend, Principal
-from api.payloads import fill, idempotency_key, media_type, one_of, query
+from api.payloads import fill, idempotency_key, media_type, query
 from api.problems import LATER, bad_request
 from api.scopes import permits, require
 from dialer.core.form_intake import CSV, FORM_FIELDS, is_form
@@ -22,10 +22,11 @@ async def submit(backend: Backend, endpoint: Literal["campaign", "call"], reques
     asked = query(request, *known, *(FORM_FIELDS if media_type(request) == CSV and known else ()))
     allowed = permits(who.scope, request.method, request.url.path)
     # Whoever may not submit gets 400 for a faulty body before 403, as anybody does, and nothing of a good one is stored.
-    if asked.get("dry_run") == "":
-        # The value of a variable that nobody set: taken for 0, it would call people who were not to be called.
+    # Empty is no 0: the value of a variable that nobody set would call people who were not to be called.
+    said = asked.get("dry_run", "0")
+    if said not in {"0", "1"}:
         raise bad_request("dry_run must be one of 0, 1")
-    dry_run = one_of("dry_run", asked, ("0", "1")) == "1" or not allowed
+    dry_run = said == "1" or not allowed
     form = Form(dry_run, content_type if is_form(content_type) else "", asked, who.token_id)
     key = idempotency_key(request)
     with backend.intake.spool() as body:

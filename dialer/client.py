@@ -17,7 +17,6 @@ PAUSE_SECONDS = 1.0
 _TIMEOUT = httpx.Timeout(10.0, read=300.0, write=60.0)
 # A stream that is alive says so more often.
 _STREAM_TIMEOUT = httpx.Timeout(10.0, read=60.0)
-_DETAILS_SHOWN = 20
 
 Json = dict[str, Any]
 
@@ -33,13 +32,12 @@ class ApiRefused(Refused):
 
     def told(self, place: Callable[[int], str]) -> Refused:
         """The refusal with its details, one a line; `place` names the contact of an index."""
-        shown = [
-            f"  {': '.join([*([place(one['index'])] if 'index' in one else []), str(one.get('field', ''))])}: "
+        details = [
+            f"{': '.join([*([place(one['index'])] if 'index' in one else []), str(one.get('field', ''))])}: "
             f"{one.get('reason', '')}"
-            for one in self.details[:_DETAILS_SHOWN]
+            for one in self.details
         ]
-        more = len(self.details) - len(shown)
-        return Refused("\n".join([self.error, *shown, *([f"  and {more} more"] if more > 0 else [])]))
+        return Refused.listing(self.error, details)
 
 
 def may_pass(refused: Refused) -> bool:

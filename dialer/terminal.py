@@ -14,10 +14,18 @@ from rich.text import Text
 from config.settings import Settings, load
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+_DETAILS_SHOWN = 20
 
 
 class Refused(Exception):
     """The command cannot be carried out. The first line is the reason; further lines are details of it."""
+
+    @classmethod
+    def listing(cls, error: str, details: Sequence[str]) -> "Refused":
+        """The reason with its details, one a line; of very many the first ones, and how many more there are."""
+        shown = [f"  {detail}" for detail in details[:_DETAILS_SHOWN]]
+        more = len(details) - len(shown)
+        return Refused("\n".join([error, *shown, *([f"  and {more} more"] if more > 0 else [])]))
 
 
 @dataclass

@@ -61,7 +61,8 @@ def _csv(path: Path, text: str) -> ContactFile:
     try:
         contacts, lines = read_rows(text)
     except FaultyRows as error:
-        raise Refused("\n".join(f"{path}: line {line} {reason}" for line, reason in error.rows)) from error
+        first, *more = (f"line {line} {reason}" for line, reason in error.rows)
+        raise Refused.listing(f"{path}: {first}", more) from error
     except ValueError as error:
         raise Refused(f"{path}: {error}") from error
     return ContactFile(contacts, lines=lines)

@@ -11,7 +11,6 @@ import pytest
 
 from scheduler.connection import connect
 from tests.support.crash_story import RECALL_SECONDS, Story, numbers, template
-from tests.support.dialer_process import eventually
 
 
 @pytest.fixture
@@ -30,13 +29,6 @@ def post(story: Story, key: str, phones: list[str], **more: Any) -> httpx.Respon
         return None
     assert answer.status_code == 202, answer.text
     return answer
-
-
-def killed(story: Story) -> None:
-    eventually(story.dialer.ended, 60, "the server has died")
-    story.kill()
-    story.disk.kill_before_commit(0)
-    story.restart()
 
 
 class Lists:
@@ -69,7 +61,7 @@ class Lists:
 
     def _sent_again(self, key: str, answer: httpx.Response | None) -> None:
         if not self._story.dialer.is_down:
-            killed(self._story)
+            self._story.restart_once_dead()
         else:
             self._story.restart()
         found = self._whole()
@@ -115,7 +107,7 @@ def test_each_contact_is_called_once_though_its_request_was_cut_off_and_sent_aga
     recall = [seconds / 60 for seconds in RECALL_SECONDS]
     story.disk.kill_before_commit(commit)
     post(story, "k", numbers(14), recall=recall)
-    killed(story)
+    story.restart_once_dead()
     again = post(story, "k", numbers(14), recall=recall)
     assert again is not None
     story.campaign = again.json()["campaign_id"]

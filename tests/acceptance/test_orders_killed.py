@@ -9,7 +9,7 @@ import pytest
 from tests.support.crash_story import Story, numbers, template
 from tests.support.dialer_process import eventually
 
-OTHER = "+34699000002"
+OTHERS = ("+34699000002", "+34699100002", "+34699200002")
 HOLDS = {"pause": "paused", "cancel": "cancelled"}
 
 
@@ -27,13 +27,13 @@ def holds(story: Story, order: str) -> None:
     eventually(lambda: story.client.campaign(story.campaign)["calls"]["live"] == 0, 30, "nothing of it is under way")
     dialed = len(story.lab.invites())
     # Another campaign, with time enough for the recalls of this one to be due.
-    for number in (OTHER, "+34699100002", "+34699200002"):
+    for number in OTHERS:
         story.client.finished(story.client.post(story.playbook, [number]))
     assert len([entry for entry in story.lab.invites() if entry.number in numbers(14)]) == dialed
     if order == "pause":
         assert story.client.http.post(f"/campaign/{story.campaign}/resume").status_code == 200
         judgement = story.finish()
-        for number in (OTHER, "+34699100002", "+34699200002"):
+        for number in OTHERS:
             judgement = judgement.without(number)
         judgement.check()
     else:
@@ -62,10 +62,7 @@ def test_an_order_during_which_the_server_was_killed_holds_where_it_was_answered
         answered = story.client.http.post(f"/campaign/{story.campaign}/{order}").status_code == 200
     except httpx.TransportError:
         answered = False
-    eventually(story.dialer.ended, 30, "the server has died")
-    story.kill()
-    story.disk.kill_before_commit(0)
-    story.restart()
+    story.restart_once_dead()
     if answered or story.client.campaign(story.campaign)["status"] == HOLDS[order]:
         holds(story, order)
     else:

@@ -2,14 +2,8 @@
 
 import pytest
 
-from dialer.core.changes import (
-    AttemptWithdrawn,
-)
-from dialer.core.model import (
-    CampaignStatus,
-    Disposition,
-    WallMs,
-)
+from dialer.core.changes import AttemptWithdrawn
+from dialer.core.model import CampaignStatus, Disposition, WallMs
 from tests.support.fake_store import Counts
 from tests.support.store_world import (
     MINUTE,

@@ -129,6 +129,13 @@ class Story:
     def restart(self) -> None:
         self.dialer.start()
 
+    def restart_once_dead(self) -> None:
+        """Wait for the server to die at the commit it was told; the next one lives."""
+        eventually(self.dialer.ended, 60, "the server has died")
+        self.kill()
+        self.disk.kill_before_commit(0)
+        self.restart()
+
     def readiness(self) -> httpx.Response:
         return httpx.get(f"{self.dialer.url}/readyz", timeout=10)
 

@@ -1,4 +1,4 @@
-"""What unit tests share: a schedule on SQLite, and the database that others read it by."""
+"""What unit tests share: a schedule on SQLite, the database that others read it by, and an API that serves from fakes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from scheduler.database import Database
+from tests.support.asking import Ask, asking
+from tests.support.fake_backend import CALL, CAMPAIGN, MINE, Fakes
 from tests.support.sqlite_world import SqliteWorld
 
 
@@ -21,3 +23,16 @@ def database(world: SqliteWorld) -> Iterator[Database]:
     database = Database(world.path)
     yield database
     database.close()
+
+
+@pytest.fixture
+def fakes() -> Fakes:
+    fakes = Fakes()
+    fakes.campaigns = {MINE: {CAMPAIGN: {"id": CAMPAIGN, "status": "running"}}}
+    fakes.calls = {MINE: {CALL: {"id": CALL, "state": "scheduled"}}}
+    return fakes
+
+
+@pytest.fixture
+def ask(fakes: Fakes) -> Ask:
+    return asking(fakes)

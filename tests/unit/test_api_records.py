@@ -7,31 +7,15 @@ import pytest
 
 from api import payloads
 from api.backend import Verdict
-from tests.support.asking import Ask, asking, error_of
+from tests.support.asking import Ask, error_of
 from tests.support.fake_backend import (
     CALL,
     CAMPAIGN,
     MINE,
     NOBODYS,
     OTHER_TOKEN,
-    TOKEN,
     Fakes,
 )
-
-BEARER = {"Authorization": f"Bearer {TOKEN}"}
-
-
-@pytest.fixture
-def fakes() -> Fakes:
-    fakes = Fakes()
-    fakes.campaigns = {MINE: {CAMPAIGN: {"id": CAMPAIGN, "status": "running"}}}
-    fakes.calls = {MINE: {CALL: {"id": CALL, "state": "scheduled"}}}
-    return fakes
-
-
-@pytest.fixture
-def ask(fakes: Fakes) -> Ask:
-    return asking(fakes)
 
 
 class TestOrders:

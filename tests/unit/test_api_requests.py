@@ -15,7 +15,7 @@ from api import payloads
 from api.app import create_app
 from dialer.ports import StoreUnavailable
 from tests.support import fake_backend
-from tests.support.asking import Ask, asking, error_of
+from tests.support.asking import Ask, error_of
 from tests.support.fake_backend import (
     CALL,
     CAMPAIGN,
@@ -30,19 +30,6 @@ from tests.support.fake_backend import (
 )
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-
-
-@pytest.fixture
-def fakes() -> Fakes:
-    fakes = Fakes()
-    fakes.campaigns = {MINE: {CAMPAIGN: {"id": CAMPAIGN, "status": "running"}}}
-    fakes.calls = {MINE: {CALL: {"id": CALL, "state": "scheduled"}}}
-    return fakes
-
-
-@pytest.fixture
-def ask(fakes: Fakes) -> Ask:
-    return asking(fakes)
 
 
 class TestToken:

@@ -31,13 +31,6 @@ def world(tmp_path: Path) -> Iterator[SqliteWorld]:
     world.close()
 
 
-@pytest.fixture
-def database(world: SqliteWorld) -> Iterator[Database]:
-    database = Database(world.path)
-    yield database
-    database.close()
-
-
 def add_contact(world: SqliteWorld, phone: str, fields: dict[str, Any] | None = None, account: int = 1) -> None:
     world.connection.execute(
         "INSERT INTO contact (account_id, phone, fields, created_at, updated_at) VALUES (?, ?, ?, ?, ?)",
