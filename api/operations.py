@@ -118,7 +118,10 @@ OPERATIONS: tuple[Operation, ...] = (
             ACCEPTED: ("Durable: it survives a crash from here on.", _json(schemas.CampaignAccepted)),
             OK: ("With dry_run: what it would do.", _json(schemas.Rehearsal)),
         },
-        parameters=(KEY, Parameter("dry_run", _words("0", "1"), "1: say what it would do, and store nothing.")),
+        parameters=(
+            KEY,
+            Parameter("dry_run", {"type": "string", "enum": ["0", "1"]}, "1: say what it would do, and store nothing."),
+        ),
         body=_json(CampaignBody),
         example={
             "playbook_id": PLAYBOOK_ID,

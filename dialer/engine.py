@@ -508,7 +508,8 @@ class Engine:
         if not self._pending and not refused and not unproved:
             return
         urgent = refused or unproved or self._dispatch.unstored
-        if not urgent and self._pending_since is not None and now.mono - self._pending_since < GATHER_SECONDS:
+        # The sum that `_next_turn` names: the difference rounds otherwise, and a turn at its time could find itself too early.
+        if not urgent and self._pending_since is not None and now.mono < self._pending_since + GATHER_SECONDS:
             return
         began = self._loop.time()
         try:

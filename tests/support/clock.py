@@ -68,13 +68,24 @@ class FakeClock:
         self._slept_ms += seconds * 1000
 
 
+# What a loop does at one instant before it counts as never at rest.
+ROUNDS_AT_ONE_INSTANT = 100_000
+
+
 class _Selector(selectors.SelectSelector):
     def __init__(self, clock: FakeClock) -> None:
         super().__init__()
         self._clock = clock
+        self._since, self._rounds = clock.mono, 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
+        if self._clock.mono != self._since:
+            self._since, self._rounds = self._clock.mono, 0
+        self._rounds += 1
+        if self._rounds > ROUNDS_AT_ONE_INSTANT:
+            self._rounds = 0  # whoever closes the loop needs it once more
+            raise AssertionError("the loop is never at rest: something wakes again and again at one instant")
         if not ready:
             if timeout is None:
                 raise AssertionError("nothing is scheduled any more: the loop would wait for ever")
