@@ -80,6 +80,9 @@ class Called:
             "-timeout",
             "100s",
             "-nostdin",
+            # A busy machine repeats an INVITE (500 ms without a response). SIPp knows that for what it is until it has sent two
+            # messages since the first one: later the scenarios let it by where they wait for another, and pauses do so here.
+            "-pause_msg_ign",
             "-trace_err",
         ]
         self.process = subprocess.Popen(
