@@ -31,28 +31,39 @@ def post(story: Story, key: str, phones: list[str], **more: Any) -> httpx.Respon
     return answer
 
 
+WRITES_KILLED = 12
+"""Of the thousands that a long list takes."""
+
+
 class Lists:
-    """A list that is posted again and again, to be dialed tomorrow."""
+    """Lists of so many people whom nobody knew before, to be dialed tomorrow."""
 
     def __init__(self, story: Story, size: int) -> None:
         self._story = story
-        self._phones = [f"+3462{n:07d}" for n in range(size)]
+        self._size = size
+        self._lists: dict[str, list[str]] = {}
         self._launch_at = (datetime.now(UTC) + timedelta(days=1)).isoformat()
         self._stored = 0
 
     def post(self, key: str) -> httpx.Response | None:
-        return post(self._story, key, self._phones, launch_at=self._launch_at)
+        first = self._size * len(self._lists)
+        phones = self._lists.setdefault(key, [f"+3462{n:07d}" for n in range(first, first + self._size)])
+        return post(self._story, key, phones, launch_at=self._launch_at)
 
-    def commits(self) -> int:
-        """How many it takes to store the list."""
-        before = self._story.disk.commits
+    def cost(self) -> tuple[int, int]:
+        """How many commits and writes it takes to store the list."""
+        commits, writes = self._story.disk.commits, self._story.disk.writes
         assert self.post("unharmed") is not None
         self._stored += 1
-        return self._story.disk.commits - before
+        return self._story.disk.commits - commits, self._story.disk.writes - writes
 
     def killed_before_commit(self, number: int) -> None:
         self._story.disk.kill_before_commit(number)
         self._sent_again(f"commit {number}", self.post(f"commit {number}"))
+
+    def killed_before_write(self, number: int) -> None:
+        self._story.disk.kill_before_write(number)
+        self._sent_again(f"write {number}", self.post(f"write {number}"))
 
     def killed_after_the_answer(self) -> None:
         answer = self.post("answered")
@@ -73,19 +84,21 @@ class Lists:
         assert self._whole() == self._stored
 
     def _whole(self) -> int:
-        """How many campaigns there are, each of them with every call of the list."""
+        """How many campaigns there are, each of them with every call of its list."""
         items = self._story.client.http.get("/campaign", params={"limit": "1000"}).json()["items"]
-        size = len(self._phones)
+        size = self._size
         assert all(item["calls"] == {"scheduled": size, "live": 0, "finished": 0} for item in items)
         with closing(connect(self._story.dialer.folder / "dialer.db", query_only=True)) as database:
             calls, phones = database.execute("SELECT count(*), count(DISTINCT phone) FROM call").fetchone()
-        assert (calls, phones) == (size * len(items), size if items else 0)
+        assert calls == phones == size * len(items)
         return len(items)
 
 
 def test_a_list_whose_intake_was_killed_is_there_whole_or_not_at_all(story: Story) -> None:
     lists = Lists(story, 8_000)
-    lists.killed_before_commit(lists.commits() // 2)
+    commits, writes = lists.cost()
+    lists.killed_before_commit(commits // 2)
+    lists.killed_before_write(writes // 2)
     lists.killed_after_the_answer()
     story.dialer.run("db", "check")
 
@@ -94,8 +107,11 @@ def test_a_list_whose_intake_was_killed_is_there_whole_or_not_at_all(story: Stor
 @pytest.mark.timeout(3600)
 def test_a_long_list_whose_intake_was_killed_at_each_commit_is_there_whole_or_not_at_all(story: Story) -> None:
     lists = Lists(story, 100_000)
-    for number in range(1, lists.commits() + 2):
+    commits, writes = lists.cost()
+    for number in range(1, commits + 2):
         lists.killed_before_commit(number)
+    for number in range(1, writes, writes // WRITES_KILLED):
+        lists.killed_before_write(number)
     lists.killed_after_the_answer()
     story.dialer.run("db", "check")
 
