@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from http import HTTPStatus
 
 from api.problems import Problem
+from dialer.core.amounts import amount
 
 # A program may fall silent and then ask so many seconds' worth at once.
 BURST_SECONDS = 2.0
@@ -29,7 +30,9 @@ class RateLimit:
         self._per_second = per_second
         self._burst = max(1.0, per_second * BURST_SECONDS) if burst is None else burst
         self._clock = clock
-        self._refusal = refusal or f"This token may ask {per_second:g} times a second (limits.requests_per_second)"
+        self._refusal = (
+            refusal or f"This token may ask {amount(per_second, 'time')} a second (limits.requests_per_second)"
+        )
         self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
     def take(self, who: Hashable) -> None:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from config.settings import Settings
+from dialer.core.amounts import amount
 from dialer.machine import audio_files, trunk_profile
 from dialer.ports import StoreUnavailable
 from scheduler import migrations
@@ -123,7 +124,7 @@ def _media(settings: Settings) -> Finding:
         return Finding(Grade.WARNING, "media", f"there is no folder {folder}: playbooks with `play` are refused")
     if not os.access(folder, os.R_OK | os.X_OK):
         return Finding(Grade.FAILED, "media", f"the folder {folder} cannot be read by this user")
-    return Finding(Grade.OK, "media", f"{folder}: {len(audio_files(folder))} files")
+    return Finding(Grade.OK, "media", f"{folder}: {amount(len(audio_files(folder)), 'file')}")
 
 
 async def _build(settings: Settings) -> tuple[list[Finding], PoolPlan | None]:
@@ -131,7 +132,7 @@ async def _build(settings: Settings) -> tuple[list[Finding], PoolPlan | None]:
         facts = await probe_build()
     except StackUnusable as error:
         return [Finding(Grade.FAILED, "pjsua2", str(error))], None
-    text = f"pjproject {facts.version}, {facts.max_calls} calls a process"
+    text = f"pjproject {facts.version}, {amount(facts.max_calls, 'call')} a process"
     small = not (facts.waits_by_epoll and facts.tls_1_3)
     lacks = (
         "; the wheel of the package index, for a quick look only: `make pjsua2` builds the right one" if small else ""
@@ -145,9 +146,9 @@ async def _build(settings: Settings) -> tuple[list[Finding], PoolPlan | None]:
     except PlanImpossible as error:
         return [*findings, Finding(Grade.FAILED, "capacity", str(error))], None
     channels = sum(trunk.max_concurrent_calls for trunk in settings.trunks.values())
-    text = f"{calls} calls at once: {plan.workers} workers of {plan.places}"
+    text = f"{amount(calls, 'call')} at once: {amount(plan.workers, 'worker')} of {plan.places}"
     if settings.trunks and channels < calls:
-        text += f"; the trunks together have {channels} channels"
+        text += f"; the trunks together have {amount(channels, 'channel')}"
     return [*findings, Finding(Grade.OK, "capacity", text)], plan
 
 
@@ -219,9 +220,9 @@ def _file_limit(plan: PoolPlan) -> Finding:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = _DESCRIPTORS_ANYWAY + _DESCRIPTORS_A_LEG * plan.places
     if soft == resource.RLIM_INFINITY or soft >= needed:
-        return Finding(Grade.OK, "file limit", f"{soft} open files a process, {needed} are needed")
+        return Finding(Grade.OK, "file limit", f"{amount(soft, 'open file')} a process, {needed} needed")
     return Finding(
         Grade.FAILED,
         "file limit",
-        f"{soft} open files a process, {needed} are needed: raise LimitNOFILE= or `ulimit -n`",
+        f"{amount(soft, 'open file')} a process, {needed} needed: raise LimitNOFILE= or `ulimit -n`",
     )

@@ -3,6 +3,7 @@
 from typing import Any
 
 from api.metrics import Outbox, Snapshot
+from dialer.core.amounts import amount
 from dialer.core.breaker import TrunkState
 from dialer.core.pacing import TrunkView
 from dialer.core.timetable import show_time
@@ -28,7 +29,7 @@ def standing(engine: EngineState, pool: PoolState) -> str:
     """How the server stands, in one line for people."""
     trunks = [view for view in engine.trunks if not view.removed]
     usable = sum(view.usable and view.name not in pool.trunk_faults for view in trunks)
-    words = f"{engine.live} calls live; {usable} of {len(trunks)} trunks usable"
+    words = f"{amount(engine.live, 'call')} live; {usable} of {len(trunks)} trunks usable"
     reasons = not_ready(engine, pool)
     return f"{words}; not ready: {'; '.join(reasons)}" if reasons else words
 

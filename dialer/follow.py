@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dialer.client import may_pass
+from dialer.core.amounts import amount
 from dialer.terminal import Refused
 
 Json = dict[str, Any]
@@ -86,7 +87,7 @@ def view(campaign: Json, *, width: int) -> RenderableType:
         f"{calls['finished']} of {accepted} finished",
         f"{calls['live']} live",
         _scheduled(campaign),
-        f"{campaign['attempts']} attempts",
+        amount(campaign["attempts"], "attempt"),
     )
     outcomes = Text("  ")
     for disposition, count in sorted(campaign["dispositions"].items(), key=lambda item: -item[1]):
@@ -103,7 +104,7 @@ def summary(campaign: Json) -> str:
     outcomes = ", ".join(f"{name} {count}" for name, count in sorted(campaign["dispositions"].items()) if count)
     return (
         f"{campaign['status']}: {calls['finished']} of {sum(calls.values())} finished, {calls['live']} live, "
-        f"{_scheduled(campaign)}, {campaign['attempts']} attempts" + (f" ({outcomes})" if outcomes else "")
+        f"{_scheduled(campaign)}, {amount(campaign['attempts'], 'attempt')}" + (f" ({outcomes})" if outcomes else "")
     )
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import TYPE_CHECKING, Final
 
+from dialer.core.amounts import amount
 from dialer.core.contact import Fields, merge_texts
 from dialer.core.hours import Rules
 from dialer.core.intake import CampaignRequest, IntakeRules
@@ -54,7 +55,7 @@ class OverLimit(Exception):
     """The day's calls of an account or token are spent. `setting` names the limit; `left_ms` of the day (UTC) are left."""
 
     def __init__(self, setting: str, most: int, accepted: int, left_ms: int) -> None:
-        super().__init__(f"{most} calls a day are allowed, {accepted} were accepted today ({setting})")
+        super().__init__(f"{amount(most, 'call')} a day allowed, {accepted} accepted today ({setting})")
         self.left_ms = left_ms
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from dialer.core.amounts import amount
 from dialer.core.form_intake import fingerprint, is_form, read_form
 from dialer.core.intake import (
     UNKNOWN_PLAYBOOK,
@@ -232,7 +233,7 @@ class Loader:
         for name in ("max_calls_per_day", "max_calls_per_day_per_token"):
             most = getattr(self._rules, name)
             if most is not None and calls > most:
-                error = f"{calls} calls in one request, and {most} a day are allowed (limits.{name})"
+                error = f"{amount(calls, 'call')} in one request, and {most} a day allowed (limits.{name})"
                 raise _Refused(Refusal(403, error))
 
     def _rehearse(self, acceptance: Acceptance, playbook: Playbook) -> str:

@@ -171,8 +171,8 @@ def examine(connection: sqlite3.Connection) -> list[str]:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version == VERSION:
             faults += [
-                f"campaign {uuid}: {finished} calls are counted finished, {found} are, {told} have a disposition,"
-                f" {live} attempts are open, of {size} calls"
+                f"campaign {uuid}: calls finished by its count {finished}, by themselves {found}, by dispositions {told};"
+                f" attempts open {live}; calls in all {size}"
                 for uuid, finished, found, told, live, size in connection.execute(_COUNTS)
             ]
     return faults

@@ -10,6 +10,7 @@ from array import array
 from dataclasses import dataclass
 from typing import Final
 
+from dialer.core.amounts import amount
 from sip.g711 import decode
 
 _PCM, _FLOAT, _A_LAW, _MU_LAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
@@ -72,7 +73,7 @@ def _checked(wave: Wave) -> Wave:
     if wave.bits not in known.get(wave.kind, set()):
         raise NotPlayable(f"holds audio of a kind that cannot be played (format {wave.kind}, {wave.bits} bits)")
     if not 1 <= wave.channels <= MAX_CHANNELS or not 4_000 <= wave.rate <= 192_000:
-        raise NotPlayable(f"has {wave.channels} channels at {wave.rate} Hz")
+        raise NotPlayable(f"has {amount(wave.channels, 'channel')} at {wave.rate} Hz")
     if wave.size == 0:
         raise NotPlayable("is a WAV file without samples")
     return wave

@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from api.page import assets, words
+from dialer.core.amounts import amount
 
 
 @cache
@@ -21,6 +22,7 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     environment.filters |= {
+        "amount": amount,
         "count": words.count,
         "disposition": words.name_of,
         "duration": words.duration,

@@ -10,6 +10,7 @@ import typer
 from dialer.client import ApiRefused, Client
 from dialer.commands.contact_files import read_contacts
 from dialer.commands.server import Token, Url, campaigns_begun, connected, known_id
+from dialer.core.amounts import amount
 from dialer.core.model import CampaignStatus
 from dialer.follow import follow, summary
 from dialer.terminal import Refused, err, give, give_table, say
@@ -71,7 +72,8 @@ def submit(
         give(uuid)
         say(str(answer["message"]))
         if duplicates := answer.get("duplicate_contacts"):
-            say(f"{duplicates} contacts repeat a phone that the file had before; each phone is one call")
+            repeating = amount(duplicates, "contact repeats", "contacts repeat")
+            say(f"{repeating} a phone that the file had before; each phone is one call")
         if follow_it and (campaign := _watch(client, uuid))["status"] != "completed":
             raise Refused(f"the campaign was {campaign['status']}")
 

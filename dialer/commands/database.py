@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
+from dialer.core.amounts import amount
 from dialer.core.model import WallMs
 from dialer.core.timetable import show_time
 from dialer.machine import trunk_profiles
@@ -84,19 +85,20 @@ def _tell_of(done: restoring.Restored, file: Path, path: Path) -> None:
     say(f"{path}: restored from {file}{taken}")
     if done.kept is not None:
         say(f"what was there is kept as {done.kept}")
-    say(f"{done.paused} campaigns are paused, until `dialer campaign resume`")
-    say(f"{done.under_review} calls may have been dialed since the backup, and wait for `dialer review`")
+    say(f"{amount(done.paused, 'campaign is', 'campaigns are')} paused, until `dialer campaign resume`")
+    say(f"{amount(done.under_review, 'call')} may have been dialed since the backup: see `dialer review`")
     if done.carried is None:
         if done.kept is not None:
             say("it could not be read: put numbers on do-not-call lists, revoke tokens and erase people again")
         return
     carried = done.carried
+    numbers, tokens = amount(carried.numbers, "number"), amount(carried.tokens, "revoked token")
     say(
-        f"carried over from it: {carried.numbers} numbers not to be called, {carried.tokens} revoked tokens,"
-        f" {carried.people} people erased"
+        f"carried over from it: {numbers} not to be called, {tokens}, {amount(carried.people, 'person', 'people')} erased"
     )
     if carried.lost_campaigns:
-        say(f"lost: {carried.lost_campaigns} campaigns and single calls, of {carried.lost_calls} calls, accepted since")
+        campaigns = amount(carried.lost_campaigns, "campaign or single call", "campaigns and single calls")
+        say(f"lost: {campaigns}, of {amount(carried.lost_calls, 'call')}, accepted since")
 
 
 @app.command("prune")
@@ -110,4 +112,4 @@ def prune(
     path = invocation(context).settings.database.path
     now = SystemClock().now().wall
     done = retention.prune(path, ended_before=WallMs(now - older_than * _DAY_MS))
-    say(f"{path}: {done.campaigns} campaigns with {done.calls} calls removed")
+    say(f"{path}: {amount(done.campaigns, 'campaign')} with {amount(done.calls, 'call')} removed")

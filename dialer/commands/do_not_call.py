@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dialer.commands.accounts import account_named, opened
+from dialer.core.amounts import amount
 from dialer.core.csv_writing import csv_text
 from dialer.core.number_list import numbers_in
 from dialer.core.phone import PhoneRules, normalize
@@ -55,7 +56,7 @@ def add(context: typer.Context, numbers: Numbers, account: AccountName = None, e
     read = _read([("phone", number) for number in numbers], phone_rules(invocation(context).settings))
     with opened(context) as database:
         added = DoNotCall(database, SystemClock()).add(_owner(database, account, everyone), read)
-    say(f"{added} added, {len(set(read)) - added} were on the list already")
+    say(f"{added} added, {amount(len(set(read)) - added, 'was', 'were')} on the list already")
 
 
 @app.command("remove")
@@ -93,7 +94,7 @@ def import_file(
     read = _read(rows, phone_rules(invocation(context).settings))
     with opened(context) as database:
         added = DoNotCall(database, SystemClock()).add(_owner(database, account, everyone), read)
-    say(f"{added} added, {len(set(read)) - added} were on the list already")
+    say(f"{added} added, {amount(len(set(read)) - added, 'was', 'were')} on the list already")
 
 
 @app.command("export")

@@ -9,6 +9,7 @@ import typer
 
 from api.identifiers import canonical_uuid
 from dialer.commands.accounts import AccountName, account_named, opened
+from dialer.core.amounts import amount
 from dialer.core.contact import ContactFields, read_fields
 from dialer.core.playbook import Machine, Playbook
 from dialer.core.playbook_reading import read_playbook
@@ -67,7 +68,7 @@ def create(context: typer.Context, account: AccountName, file: PlaybookFile) -> 
 def check(context: typer.Context, file: PlaybookFile) -> None:
     """Check a playbook against this machine's trunks and audio, and store nothing; every fault is told by its path."""
     playbook = read_file(file, machine_of(invocation(context).settings))
-    say(f"{playbook.name}: {len(playbook.steps)} steps, no fault")
+    say(f"{playbook.name}: {amount(len(playbook.steps), 'step')}, no fault")
 
 
 @app.command("try")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from dialer.commands.server import Token, Url, connected, known_id
+from dialer.core.amounts import amount
 from dialer.terminal import give_table, say
 
 app = typer.Typer(
@@ -80,4 +81,4 @@ def _choice(campaign: str | None, calls: list[str] | None, every: bool) -> dict[
 
 def _decide(post: Callable[[str, object], dict[str, Any]], order: str, word: str, choice: dict[str, Any]) -> None:
     answer = post(f"/review/{order}", choice)
-    say(f"{answer[word]} calls {word}")
+    say(f"{amount(answer[word], 'call')} {word}")

@@ -27,6 +27,7 @@ trial is due at 10:00:06.8. A lone 404 between calls that ring is believed as so
 from dataclasses import dataclass
 from enum import StrEnum
 
+from dialer.core.amounts import amount
 from dialer.core.model import LegId, Mono, Now, WallMs
 
 REFUSALS_TO_OPEN = 5
@@ -194,7 +195,7 @@ class Breaker:
         self._row.append(_Refusal(known.order, known.number, now.mono, retry_after_s))
         asked = [refusal for refusal in self._row if refusal.retry_after_s is not None]
         numbers = len({refusal.number for refusal in self._row})
-        words = f"{reason}, to {numbers} numbers in a row"
+        words = f"{reason}, to {amount(numbers, 'number')} in a row"
         if len({refusal.number for refusal in asked}) >= DIFFERENT_NUMBERS:
             self._open(now, words, max(refusal.retry_after_s or 0.0 for refusal in asked), silent=False)
         elif len(self._row) >= REFUSALS_TO_OPEN and numbers >= DIFFERENT_NUMBERS:

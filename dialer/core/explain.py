@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from dialer.core.amounts import amount
 from dialer.core.attempt import State
 from dialer.core.attempts import Attempts
 from dialer.core.gate import Later
@@ -116,7 +117,8 @@ def _no_room(  # noqa: PLR0911 - one for each rule
         return Hold(Rule.NUMBER_BUSY, "the number is in another call")
     quota = first_full(lane.quotas)
     if quota is not None:
-        return Hold(Rule.CONCURRENCY, f"{quota.most} calls at once are allowed ({quota.name}), and are under way")
+        most = amount(quota.most, "call at once is", "calls at once are")
+        return Hold(Rule.CONCURRENCY, f"{most} allowed ({quota.name}), and under way")
     admission = pacing.next_dial_time(lane.route, now.mono)
     if admission is None and not any(pacing.breaker(name).usable for name in lane.route):
         failures = [f"{name}: {failed.reason}" for name in lane.route if (failed := pacing.breaker(name).last_failure)]

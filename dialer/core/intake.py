@@ -262,7 +262,7 @@ def _read_exactly(body: bytes, rules: IntakeRules) -> CampaignRequest | Refusal:
         head.faults.append(Fault(None, "contacts", "must be a non-empty array"))
         return head.refusal()
     if len(entries) > rules.max_contacts:
-        error = f"contacts: {len(entries)} in one request, at most {rules.max_contacts} are allowed (api.max_contacts)"
+        error = f"contacts: {len(entries)} in one request, the most is {rules.max_contacts} (api.max_contacts)"
         return Refusal(413, error)
     contacts, repeated, faults = _read_contacts(entries, rules.phone)
     if head.faults or faults:

@@ -136,7 +136,7 @@ def test_what_may_have_been_dialed_since_the_backup_is_not_dialed_before_a_perso
     listed, rest = commands("### Review").split("\n", 1)
     assert len(run(dialer, listed, **environment).splitlines()) == min(100, len(reviewed))
     told = run(dialer, rest, **environment)
-    assert f"1 calls released\n1 calls cancelled\n{len(reviewed) - 2} calls released\n" in told
+    assert f"1 call released\n1 call cancelled\n{len(reviewed) - 2} calls released\n" in told
     done = client.finished(campaign, 60)
     assert (done["under_review"], done["calls"]["finished"]) == (0, len(PEOPLE))
     after = {entry.number for entry in lab.invites()[count:]}

@@ -147,8 +147,8 @@ def test_review_lists_and_decides(fakes: Fakes, run: Run) -> None:
         (("--call", CALL, "--call", CALL), (None, [CALL])),
     ):
         fakes.reviews.clear()
-        assert run("release", *words, group="review").stderr == "1 calls released\n"
-        assert run("cancel", *words, group="review").stderr == "1 calls cancelled\n"
+        assert run("release", *words, group="review").stderr == "1 call released\n"
+        assert run("cancel", *words, group="review").stderr == "1 call cancelled\n"
         assert fakes.reviews == [("release", MINE, *asked), ("cancel_under_review", MINE, *asked)]
     for words in ((), ("--all", "--call", CALL), ("--call", "x")):
         assert run("release", *words, group="review").returncode == 2

@@ -91,7 +91,7 @@ def test_account_token_and_playbook_print_their_ids_alone(run: Run, tmp_path: Pa
     file = tmp_path / "playbook.json"
     file.write_text(json.dumps(playbook))
     checked = run("playbook", "check", str(file))
-    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "Hello: 1 steps, no fault\n")
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "Hello: 1 step, no fault\n")
     made = run("playbook", "create", "--account", "Acme", str(file)).stdout
     file.write_text(json.dumps({**playbook, "name": "New"}))
     assert run("playbook", "update", "--account", "Acme", made.strip(), str(file)).returncode == 0
@@ -305,8 +305,8 @@ def test_a_restore_tells_what_became_of_both_databases(run: Run, tmp_path: Path)
     assert kept.startswith(f"what was there is kept as {database}.replaced-20")
     assert rest == [
         "0 campaigns are paused, until `dialer campaign resume`",
-        "0 calls may have been dialed since the backup, and wait for `dialer review`",
-        "carried over from it: 1 numbers not to be called, 0 revoked tokens, 0 people erased",
+        "0 calls may have been dialed since the backup: see `dialer review`",
+        "carried over from it: 1 number not to be called, 0 revoked tokens, 0 people erased",
     ]
     Path(kept.removeprefix("what was there is kept as ")).unlink()
 

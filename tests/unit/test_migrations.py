@@ -214,5 +214,5 @@ def test_rows_that_contradict_each_other_are_findings(path: Path) -> None:
     world.connection.execute("INSERT INTO timer VALUES (1, 999)")
     found = check(path)
     assert any("foreign key: timer" in line for line in found)
-    assert any("1 calls are counted finished, 0 are" in line for line in found)
+    assert any("calls finished by its count 1, by themselves 0" in line for line in found)
     world.close()

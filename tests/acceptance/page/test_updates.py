@@ -32,7 +32,7 @@ def test_an_open_page_shows_what_goes_on_without_being_reloaded(browser: Browser
     operator.http.post(f"/call/{live['id']}/cancel")
     shows(browser, "0 dialing, 0 ringing, 2 talking", "#tiles")
     shows(browser, "1 of 3 finished, 1 answered, 2 live", "#campaigns")
-    browser.wait_for("document.querySelector('#outcomes desc').textContent.startsWith('1 attempts')", SOON, "the plot")
+    browser.wait_for("document.querySelector('#outcomes desc').textContent.startsWith('1 attempt;')", SOON, "the plot")
     assert browser.run("window.same") is True
 
 
