@@ -3,11 +3,14 @@
 import asyncio
 import contextlib
 import json
+import re
 import socket
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
+from httptools import HttpParserInvalidMethodError
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -17,6 +20,10 @@ _MAX_HEAD_BYTES = 64 << 10
 _HEAD_SECONDS = 20.0
 _KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 512
+# The parser knows a list of methods; what names another is a request all the same (RFC 9110, 9.1), and all else is none.
+_REQUEST_LINE = re.compile(rb"[!#-'*+.^-z|~0-9A-Z-]+ \S+ HTTP/1\.[01]\r?\n")
+# What the parser takes of a request target.
+_MAX_URL_BYTES = 65_535
 
 
 class _Http(HttpToolsProtocol):
@@ -26,6 +33,7 @@ class _Http(HttpToolsProtocol):
     _in_head = True
     _head_bytes = 0
     _boundary_passed = False
+    _piece = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -39,7 +47,9 @@ class _Http(HttpToolsProtocol):
         if self._in_head:
             self._start_timer()
         self._boundary_passed = False
+        self._piece = data
         super().data_received(data)
+        self._piece = b""
         if self.transport.is_closing():
             return
         # A piece in which a head or a message ends is counted for neither side of it.
@@ -60,7 +70,13 @@ class _Http(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse("400 Bad Request", msg)
+        # Called while the parser's refusal is handled.
+        if isinstance(sys.exception(), HttpParserInvalidMethodError) and _REQUEST_LINE.match(self._piece):
+            self._refuse("501 Not Implemented", "The request's method is not known here")
+        elif len(self.url) > _MAX_URL_BYTES:
+            self._refuse("414 URI Too Long", "The request's URL is too long")
+        else:
+            self._refuse("400 Bad Request", msg)
 
     def _refuse(self, status: str, error: str) -> None:
         if self.transport.is_closing():

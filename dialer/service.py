@@ -262,7 +262,7 @@ class Service:
             intake=self._loader,
             control=control,
             playbooks=Playbooks(database, clock),
-            contacts=Contacts(database, clock, settings.media.directory / RECORDINGS),
+            contacts=Contacts(database, clock, settings.media.directory / RECORDINGS, on_erased=checkpointer.wipe),
             do_not_call=DoNotCall(database, clock),
             ready=self._ready,
             trunks=self._trunks,

@@ -47,10 +47,10 @@ def connect(
 ) -> sqlite3.Connection:
     """A connection on which a COMMIT returns when the data is on disk (WAL, synchronous=FULL).
 
-    Statements outside `transaction` commit on their own. `create`: a missing file is made. `query_only`: writes are
-    refused. `checkpoints` False: no commit of this connection ever pays for a checkpoint; then
-    `scheduler.checkpoint.Checkpointer` must run. `any_thread`: the caller sees to it that one thread at a time uses
-    it. Raises `StoreUnavailable` when the file cannot be opened or has no WAL, RuntimeError on a SQLite with the
+    What is deleted or replaced is overwritten in the file. Statements outside `transaction` commit on their own. `create`: a
+    missing file is made. `query_only`: writes are refused. `checkpoints` False: no commit of this connection ever pays for a
+    checkpoint; then `scheduler.checkpoint.Checkpointer` must run. `any_thread`: the caller sees to it that one thread at a
+    time uses it. Raises `StoreUnavailable` when the file cannot be opened or has no WAL, RuntimeError on a SQLite with the
     WAL-reset bug.
     """
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
@@ -69,6 +69,8 @@ def connect(
             _use_wal(connection, path)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
+            # What is deleted is overwritten, in each page that is written: else an erased person stays readable in the file.
+            connection.execute("PRAGMA secure_delete = ON")
             if not checkpoints:
                 connection.execute("PRAGMA wal_autocheckpoint = 0")
             if query_only:

@@ -1,7 +1,7 @@
 """The people whom each account knows, by phone: found, corrected, and erased for good."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,11 +22,22 @@ class Contacts:
     other accounts existed.
     """
 
-    def __init__(self, database: Database, clock: Clock, recordings: Path | None = None) -> None:
-        """`recordings` is the folder of the files that go with a person's data; None: there are none."""
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        recordings: Path | None = None,
+        *,
+        on_erased: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`recordings` is the folder of the files that go with a person's data; None: there are none.
+
+        `on_erased` is told, in any thread, that the WAL still holds somebody who was erased.
+        """
         self._database = database
         self._clock = clock
         self._recordings = recordings
+        self._on_erased = on_erased
 
     def list(
         self, account_id: int, *, phone: str | None, limit: int, after: int | None
@@ -83,6 +94,7 @@ class Contacts:
             # What was posted since the long read, which did not hold the write lock.
             calls += calls_to(connection, account_id, phone, newest)
             made = erase_person(connection, account_id, phone, calls)
+        self._on_erased()
         if self._recordings is not None:
             for name in made:
                 (self._recordings / f"{name}.wav").unlink(missing_ok=True)

@@ -2,15 +2,16 @@
 
 The first row names the columns: `phone`, any other field of a contact, and `custom_fields.NAME` for whatever else shall go with
 the call. A mapping names columns that are called otherwise. Any other column is refused by name, so that nothing is lost, or
-sent, by a mistyped head; one without a name must be empty. Separated by comma, semicolon or tab; empty cells are left out.
+sent, by a mistyped head; one without a name must be empty. Separated by comma, semicolon or tab, or by what a first line `sep=`
+says; empty cells are left out.
 """
 
 import csv
-import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dialer.core.contact import ContactFields
+from dialer.core.csv_reading import csv_rows
 
 FIELDS = ("phone", *(name for name in ContactFields.__annotations__ if name != "custom_fields"))
 # What a mapping may say of a column that shall not go along.
@@ -35,8 +36,7 @@ def read_rows(text: str, mapping: Mapping[str, str] | None = None) -> tuple[list
     `mapping` says which field a column of the first row is ("Móvil": "phone"); "" leaves the column out. Raises ValueError
     with the line or column that is wrong, `FaultyRows` with every row that is.
     """
-    head, _, _ = text.lstrip("\r\n").partition("\n")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True)
+    reader = csv_rows(text)
     contacts, lines, faulty = [], [], list[tuple[int, str]]()
     try:
         rows = _rows(reader)

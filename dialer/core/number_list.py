@@ -1,18 +1,18 @@
 """A list of telephone numbers as people keep it: CSV with a column `phone`, or one number a line."""
 
 import csv
-import io
 from collections.abc import Iterator
+
+from dialer.core.csv_reading import csv_rows
 
 
 def numbers_in(text: str) -> Iterator[tuple[int, str]]:
     """The numbers of a CSV text with the line each stands on, from 1; blank lines and rows without one are left out.
 
     With a first row that names a column `phone`, that column is read; else the first one. Separated by comma, semicolon or
-    tab. Raises ValueError with the line for text that is no CSV.
+    tab, or by what a first line `sep=` says. Raises ValueError with the line for text that is no CSV.
     """
-    head = next((line for line in text.splitlines() if line.strip()), "")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count), strict=True)
+    reader = csv_rows(text)
     column: int | None = None
     try:
         for row in reader:

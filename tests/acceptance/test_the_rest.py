@@ -155,6 +155,22 @@ def test_erasing_a_contact_erases_the_person_in_past_calls_and_stops_those_to_co
     assert fresh.http.get("/contact", params={"phone": "+34600000301"}).json()["items"] == []
 
 
+def test_an_erased_person_leaves_no_bytes_behind_beside_a_running_server(dialer: Dialer, fresh: Client) -> None:
+    number, name = "+34600077302", "Zenobia"
+    contacts = [{"phone": number, "first_name": name}]
+    made = fresh.http.post("/campaign", json={"playbook_id": fresh.playbook(), "contacts": contacts}).json()
+    fresh.finished(made["campaign_id"])
+
+    def files_with_it() -> list[str]:
+        files = [file for file in dialer.folder.glob("dialer.db*") if file.is_file()]
+        return [file.name for file in files if any(it.encode() in file.read_bytes() for it in (number[1:], name))]
+
+    assert files_with_it()
+    [contact] = fresh.http.get("/contact", params={"phone": number}).json()["items"]
+    assert fresh.http.delete(f"/contact/{contact['id']}").status_code == 204
+    eventually(lambda: not files_with_it(), 30, "neither database nor WAL holds the person")
+
+
 def test_a_number_on_the_list_is_suppressed_before_every_attempt(dialer: Dialer, fresh: Client) -> None:
     book = fresh.playbook()
     assert fresh.http.post("/do-not-call", json={"phone": "+34 600 000 341"}).json() == {"success": True, "added": 1}

@@ -105,6 +105,27 @@ def test_what_is_no_http_gets_an_error_in_the_form_of_all_errors(fakes: Fakes, s
     on_wire(fakes, story)
 
 
+@pytest.mark.parametrize("method", [b"FOO", b"get", b"X-Y"])
+def test_a_method_that_nobody_knows_is_told_as_such(fakes: Fakes, method: bytes) -> None:
+    async def story(running: HttpServer) -> None:
+        status, headers, body = await exchange(running, method + b" /campaign HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (status, headers["content-type"], headers["connection"]) == (501, "application/json", "close")
+        assert set(body) == {"error"}
+
+    on_wire(fakes, story)
+
+
+def test_a_url_that_is_too_long_is_told_as_such(fakes: Fakes) -> None:
+    async def story(running: HttpServer) -> None:
+        # With its end in the same piece as its beginning, or nearly: the limit of heads is looked at after each.
+        sent = b"GET /campaign?" + b"x" * 65_600 + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+        status, _, body = await exchange(running, sent)
+        assert status in {414, 431}
+        assert set(body) == {"error"}
+
+    on_wire(fakes, story)
+
+
 @pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\nX: ", b"GET /", b"GET / HTTP/1.1\r\n"])
 def test_a_head_above_64_kib_is_refused(fakes: Fakes, start: bytes) -> None:
     async def story(running: HttpServer) -> None:

@@ -39,6 +39,12 @@ class TestCsv:
         text = '\ufeffphone;city\r\n"+34 910 000 001";"A; ""b"""\r\n;;\r\n'.replace(";;", ";")
         assert csv(tmp_path, text).contacts == [{"phone": "+34 910 000 001", "city": 'A; "b"'}]
 
+    @pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "SEP=;\r", "sep=;;", "\ufeffsep=;"])
+    def test_excels_line_that_names_the_separator_is_no_row(self, tmp_path: Path, first: str) -> None:
+        found = csv(tmp_path, f"{first}\nphone;city\n1;a,b,c,d\n")
+        assert found.contacts == [{"phone": "1", "city": "a,b,c,d"}]
+        assert found.place(0) == "line 3"
+
     def test_lines_are_known_for_faults_that_the_server_finds(self, tmp_path: Path) -> None:
         found = csv(tmp_path, 'phone,city\n\n1,"a\nb"\n\n2,c\n')
         assert [found.place(i) for i in range(2)] == ["line 3", "line 6"]

@@ -4,7 +4,7 @@ import pytest
 
 from dialer.ports import StoreUnavailable
 from scheduler import connection as opening
-from scheduler.checkpoint import Checkpointer, checkpoint
+from scheduler.checkpoint import Checkpointer, checkpoint, wipe
 from scheduler.connection import connect, disk_errors, sqlite3, transaction
 from tests.support.wait import until
 
@@ -149,3 +149,26 @@ def test_a_wal_that_has_grown_too_long_waits_for_no_reader_of_an_older_moment(
     assert checkpoint(checkpointing) == 0
     for connection in (writer, checkpointing, reader):
         connection.close()
+
+
+def test_a_wal_is_wiped_beside_a_writer_but_never_waits_for_a_reader_of_an_older_moment(path: Path) -> None:
+    writer, wiping = fill(path, 60), connect(path, checkpoints=False, busy_timeout_s=1000)
+    wal = path.with_name(path.name + "-wal")
+    reader = connect(path, query_only=True)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM t").fetchone() == (60,)
+    with transaction(writer):
+        writer.execute("INSERT INTO t VALUES (NULL)")
+    assert not wipe(wiping)
+    assert wal.stat().st_size > 0
+    reader.execute("ROLLBACK")
+    assert wipe(wiping)
+    assert wal.stat().st_size == 0
+    for connection in (writer, wiping, reader):
+        connection.close()
+
+
+def test_what_is_deleted_is_overwritten(path: Path) -> None:
+    connection = connect(path)
+    assert pragma(connection, "secure_delete") == 1
+    connection.close()
