@@ -4,7 +4,8 @@ The packs are a careful reading of the law, not advice on it. Where texts leave 
 
 us-tcpa  47 CFR 64.1200(c)(1): not before 8 am nor after 9 pm, local time at the called party's location. The caller id must
          be there and be a telephone number (64.1601(e)).
-uk       Monday to Friday 08:00-21:00, Saturday 09:00-21:00, not on Sundays and bank holidays (the trade's code of practice).
+uk       Monday to Friday 08:00-21:00, Saturday 09:00-21:00, not on Sundays and bank holidays (the trade's code of practice),
+         which are those of England, Wales, Scotland and Northern Ireland: a number does not tell the part of the kingdom.
          The caller id must be a telephone number (PECR 2003, regulation 21, as amended in 2016).
 es       Monday to Friday 09:00-21:00, not on holidays and weekends (TRLGDCU, article 96.2). The caller id must be a telephone
          number, and no mobile one (Orden TDF/149/2025).
@@ -68,7 +69,7 @@ def _minutes(text: str) -> int:
 _8_TO_21, _9_TO_21 = (_span("08:00", "21:00"),), (_span("09:00", "21:00"),)
 PACKS: Mapping[Pack, _PackRules] = {
     "us-tcpa": _PackRules((_8_TO_21,) * 7, ()),
-    "uk": _PackRules((*(_8_TO_21,) * 5, _9_TO_21, ()), ("GB",)),
+    "uk": _PackRules((*(_8_TO_21,) * 5, _9_TO_21, ()), ("GB-ENG", "GB-WLS", "GB-SCT", "GB-NIR")),
     "es": _PackRules((*(_9_TO_21,) * 5, (), ()), ("ES",), re.compile(r"\+34[67][0-9]{8}")),
 }
 

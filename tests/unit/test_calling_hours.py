@@ -108,6 +108,10 @@ def test_hours_that_never_open_have_no_opening() -> None:
         ("uk", "Europe/London", "2025-06-14T08:30+01:00", "2025-06-14T08:00"),  # a Saturday
         ("uk", "Europe/London", "2025-06-15T12:00+01:00", "2025-06-16T07:00"),  # a Sunday
         ("uk", "Europe/London", "2025-05-26T12:00+01:00", "2025-05-27T07:00"),  # a bank holiday
+        ("uk", "Europe/London", "2026-04-06T12:00+01:00", "2026-04-07T07:00"),  # Easter Monday: not in Scotland
+        ("uk", "Europe/London", "2026-08-31T12:00+01:00", "2026-09-01T07:00"),  # nor this one
+        ("uk", "Europe/London", "2026-01-02T12:00+00:00", "2026-01-03T09:00"),  # in Scotland only
+        ("uk", "Europe/London", "2026-03-17T12:00+00:00", "2026-03-18T08:00"),  # in Northern Ireland only
         ("es", "Europe/Madrid", "2025-06-14T12:00+02:00", "2025-06-16T07:00"),  # a Saturday
         ("es", "Europe/Madrid", "2025-08-15T12:00+02:00", "2025-08-18T07:00"),  # a holiday, a Friday
     ],
