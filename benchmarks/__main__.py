@@ -123,7 +123,8 @@ def capacity_table(small: bool) -> str:
     parts.append(table(head + heard, rows))
     r = capacity.refused(200, seconds if small else 60)
     refused = [["INVITEs", r.calls], ["told as refused", r.finished], ["most in any second", r.most]]
-    refused += [["CPU, ms a call", r.cpu_ms], ["workers lost", r.restarts], ["memory grown by, MB", r.grown_mb]]
+    refused += [["CPU, ms a call", r.cpu_ms], ["workers lost", r.restarts]]
+    refused += [["memory grown by until timer D ends, MB", r.filled_mb], ["after that, MB", r.grown_mb]]
     parts.append(table(["200 calls a second that get 503 at once", ""], refused))
     return "\n\n".join(parts)
 

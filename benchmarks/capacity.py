@@ -25,6 +25,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _PATIENCE_S = 40.0  # for the last calls, from the last that ended: longer than a transaction lives
 _RAMP = 100  # calls a second, until all talk
 _SETTLED_S = 2.0
+_TIMER_D_S = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +54,18 @@ class Talking:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Calls that got 503 at once. `most` in any second; workers that were lost meanwhile."""
+    """Calls that got 503 at once. `most` in any second; workers that were lost meanwhile.
+
+    `filled_mb`: how much memory grew while transactions that have ended were still kept for what comes late (RFC 3261
+    17.1.1.2, timer D); `grown_mb`: from then to the end.
+    """
 
     calls: int
     finished: int
     most: int
     cpu_ms: float
     restarts: int
+    filled_mb: float
     grown_mb: float
 
 
@@ -155,15 +161,17 @@ def refused(rate: int, seconds: int) -> Refused:
     with _dialing(rate, 1000, Manner.FULL, **{"dispositions.503": "unreachable"}) as (dialer, client, far_end):
         playbook = client.playbook(ring_timeout_seconds=20, recall_on=[])
         pids = family(dialer.pid)
-        before = sum(resident_mb(pid) for pid in pids)
+        empty = sum(resident_mb(pid) for pid in pids)
         began = cpu_seconds(pids)
         campaign = client.post(playbook, numbers(0, calls))
+        time.sleep(min(_TIMER_D_S + _SETTLED_S, seconds))
+        full = sum(resident_mb(pid) for pid in family(dialer.pid))
         finished = client.finished(campaign, seconds + 60)["dispositions"].get("unreachable", 0)
         spent = cpu_seconds(family(dialer.pid)) - began
-        grown = sum(resident_mb(pid) for pid in family(dialer.pid)) - before
+        grown = sum(resident_mb(pid) for pid in family(dialer.pid)) - full
         restarts = _restarts(client)
         arrivals = sorted(at / 1000 for at in far_end.received().values())
-    return Refused(calls, finished, most_in_any_second(arrivals), 1000 * spent / calls, restarts, grown)
+    return Refused(calls, finished, most_in_any_second(arrivals), 1000 * spent / calls, restarts, full - empty, grown)
 
 
 def family(pid: int) -> list[int]:
