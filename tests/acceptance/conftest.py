@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.asterisk import Asterisk
 from tests.support.dialer_process import Client, Dialer
 from tests.support.lab_thread import LabThread
 from tests.support.sweep_report import Report
@@ -12,6 +13,18 @@ from tests.support.sweep_report import Report
 def lab() -> Iterator[LabThread]:
     with LabThread(pace=0.1) as lab:
         yield lab
+
+
+@pytest.fixture(scope="module")
+def asterisk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asterisk]:
+    """A real Asterisk that runs. Its tests are skipped where there is none: see tests/support/asterisk.py."""
+    peer = Asterisk(tmp_path_factory.getbasetemp() / "asterisk")  # installed once for all
+    peer.do("install")
+    peer.do("start")
+    try:
+        yield peer
+    finally:
+        peer.do("stop")
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,11 @@ import pytest
 from dialer.core.events import Answered, StreamEnd, StreamEnded
 from dialer.core.model import LegId
 from dialer.ports import StreamOrder
-from sip.digest import digest_response, parse_digest
 from sip.g711 import decode
-from sip.wire import Request, Response
 from tests.integration.test_sip_bridge import pitch
 from tests.integration.test_sip_media import crossings, loud_seconds, write_tone
 from tests.integration.test_sip_stream import sine
-from tests.support.asterisk import PEER, Asterisk
+from tests.support.asterisk import PEER, Asterisk, register_phone
 from tests.support.dialer_process import Client, Dialer, eventually
 from tests.support.far_end import FarEnd
 from tests.support.labs import async_test
@@ -49,17 +47,6 @@ OUTCOMES = {
     "9021": ("declined", 403),
 }
 REFUSED_BY_THE_TRUNK = {"9034": 503, "9127": 500}
-
-
-@pytest.fixture(scope="module")
-def asterisk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asterisk]:
-    peer = Asterisk(tmp_path_factory.getbasetemp() / "asterisk")  # installed once for all
-    peer.do("install")
-    peer.do("start")
-    try:
-        yield peer
-    finally:
-        peer.do("stop")
 
 
 @pytest.fixture(scope="module")
@@ -257,49 +244,13 @@ def test_agents_of_the_pbx_who_cannot_be_had_leave_the_callee_with_us(client: Cl
     assert (call["disposition"], call["attempts"][0]["ended_by"]) == ("answered", "us")
 
 
-async def registered(far: FarEnd, user: str, password: str, pbx: int) -> None:
-    """Have the PBX ring this phone for its extension `user` (RFC 3261 10.2, with digest)."""
-    uri, credentials = f"sip:127.0.0.1:{pbx}", ""
-    for cseq in (1, 2):
-        headers = [
-            ("Via", f"SIP/2.0/UDP 127.0.0.1:{far.port};rport;branch=z9hG4bK-reg-{cseq}"),
-            ("Max-Forwards", "70"),
-            ("From", f"<sip:{user}@127.0.0.1>;tag=reg"),
-            ("To", f"<sip:{user}@127.0.0.1>"),
-            ("Call-ID", f"register-{user}"),
-            ("CSeq", f"{cseq} REGISTER"),
-            ("Contact", f"<sip:{user}@127.0.0.1:{far.port}>"),
-            ("Expires", "60"),
-            *([("Authorization", credentials)] if credentials else []),
-        ]
-        far.send_to(Request(method="REGISTER", uri=uri, headers=tuple(headers)), ("127.0.0.1", pbx))
-        answer = await far.receive()
-        assert isinstance(answer, Response)
-        if answer.status == 401:
-            given = parse_digest(answer.lines("WWW-Authenticate")[0])
-            proof = digest_response(
-                "MD5",
-                user=user,
-                realm=given["realm"],
-                password=password,
-                method="REGISTER",
-                uri=uri,
-                nonce=given["nonce"],
-                protection="00000001:c:auth",
-            )
-            words = {"username": user, "realm": given["realm"], "nonce": given["nonce"], "uri": uri, "response": proof}
-            quoted = ", ".join(f'{name}="{value}"' for name, value in {**words, "opaque": given["opaque"]}.items())
-            credentials = f'Digest {quoted}, cnonce="c", algorithm=MD5, qop=auth, nc=00000001'
-    assert answer.status == 200
-
-
 @async_test
 async def test_refer_has_the_pbx_call_the_agent_and_leave_us(client: Client, asterisk: Asterisk) -> None:
     """The callee is a phone of the PBX, which connects it with 1004, a tone, in our place."""
     step = {"do": "transfer", "mode": "refer", "to": "1004", "on_failed": "failed"}
     rest = [{"do": "hangup"}, {"label": "failed", "do": "wait", "seconds": 30}]
     async with FarEnd() as phone:
-        await registered(phone, "agent1", "agent-secret", asterisk.port)
+        await register_phone(phone, "agent1", "agent-secret", asterisk.port)
         calling = asyncio.create_task(asyncio.to_thread(outcomes, client, ["7701"], "pbx", steps=[step, *rest]))
         invite = await phone.talking()
         call = (await calling)["7701"]

@@ -60,17 +60,6 @@ def lab() -> Iterator[LabThread]:
         yield lab
 
 
-@pytest.fixture(scope="module")
-def asterisk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asterisk]:
-    peer = Asterisk(tmp_path_factory.getbasetemp() / "asterisk")  # installed once for all
-    peer.do("install")
-    peer.do("start")
-    try:
-        yield peer
-    finally:
-        peer.do("stop")
-
-
 @contextmanager
 def connected(way: str, asterisk: Asterisk, lab: LabThread, folder: Path) -> Iterator[tuple[Dialer, Client]]:
     """A server and a PBX that know each other as the page says."""

@@ -2,12 +2,17 @@
 
 import csv
 import os
+import re
 import socket
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from sip.digest import digest_response, parse_digest
+from sip.wire import Request, Response
+from tests.support.far_end import FarEnd
 
 PEER = os.environ.get("ASTERISK_PEER", "")
 
@@ -36,8 +41,27 @@ class Asterisk:
     def pid(self) -> int:
         return int((self.home / "run/asterisk.pid").read_text())
 
+    def extend(self, endpoints: str, dialplan: str) -> None:
+        """Add to the configuration of an Asterisk that runs, until its next start: `dialplan` to the called parties."""
+        for file, text in (("pjsip.conf", endpoints), ("extensions.conf", f"[callee](+)\n{dialplan}")):
+            with (self.home / "etc" / file).open("a") as conf:
+                conf.write(text)
+        self.do("cli", "module reload res_pjsip.so")
+        self.do("cli", "dialplan reload")
+
+    def messages(self, call_id: str) -> list[str]:
+        """What was received ("<") and sent (">") in this dialog since `pjsip set history on`: each first line."""
+        shown = self.do("cli", f'pjsip show history where sip.msg.call-id = "{call_id}"').splitlines()
+        found = (re.match(r"[0-9]+ +[0-9]+ +\* +(<|=)=[=>] +\S+ +(.+)", line) for line in shown)
+        return [f"{'<' if one[1] == '<' else '>'} {one[2].strip()}" for one in found if one]
+
+    def packets_from(self, user: str) -> int:
+        """How many RTP packets have come on the only channel of that endpoint; 0 without one."""
+        line = re.search(rf"\b{user}-[0-9a-f]+ +[0-9:]+ +\S+ +([0-9]+)", self.do("cli", "pjsip show channelstats"))
+        return int(line[1]) if line else 0
+
     def cdrs(self) -> list[dict[str, str]]:
-        names = "account src dst context clid channel dstchannel app data start answer end duration billsec disposition"
+        names = "account src dst context clid channel dstchannel app data start answer end duration billsec disposition flags id userfield"
         path = self.home / "log/cdr-csv/Master.csv"
         rows = csv.reader(path.read_text().splitlines()) if path.exists() else []
         return [dict(zip(names.split(), row, strict=False)) for row in rows]
@@ -86,3 +110,39 @@ def free_block(size: int) -> int:
                 one.close()
         return base
     raise AssertionError("no free ports")
+
+
+async def register_phone(far: FarEnd, user: str, password: str, pbx: int) -> None:
+    """Have the PBX ring this phone for its extension `user` (RFC 3261 10.2, with digest)."""
+    uri, credentials = f"sip:127.0.0.1:{pbx}", ""
+    for cseq in (1, 2):
+        headers = [
+            ("Via", f"SIP/2.0/UDP 127.0.0.1:{far.port};rport;branch=z9hG4bK-{far.port}-{cseq}"),
+            ("Max-Forwards", "70"),
+            ("From", f"<sip:{user}@127.0.0.1>;tag=reg"),
+            ("To", f"<sip:{user}@127.0.0.1>"),
+            ("Call-ID", f"register-{far.port}"),
+            ("CSeq", f"{cseq} REGISTER"),
+            ("Contact", f"<sip:{user}@127.0.0.1:{far.port}>"),
+            ("Expires", "60"),
+            *([("Authorization", credentials)] if credentials else []),
+        ]
+        far.send_to(Request(method="REGISTER", uri=uri, headers=tuple(headers)), ("127.0.0.1", pbx))
+        answer = await far.receive()
+        assert isinstance(answer, Response)
+        if answer.status == 401:
+            given = parse_digest(answer.lines("WWW-Authenticate")[0])
+            proof = digest_response(
+                "MD5",
+                user=user,
+                realm=given["realm"],
+                password=password,
+                method="REGISTER",
+                uri=uri,
+                nonce=given["nonce"],
+                protection="00000001:c:auth",
+            )
+            words = {"username": user, "realm": given["realm"], "nonce": given["nonce"], "uri": uri, "response": proof}
+            quoted = ", ".join(f'{name}="{value}"' for name, value in {**words, "opaque": given["opaque"]}.items())
+            credentials = f'Digest {quoted}, cnonce="c", algorithm=MD5, qop=auth, nc=00000001'
+    assert answer.status == 200
