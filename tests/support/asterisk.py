@@ -61,7 +61,10 @@ class Asterisk:
         return int(line[1]) if line else 0
 
     def cdrs(self) -> list[dict[str, str]]:
-        names = "account src dst context clid channel dstchannel app data start answer end duration billsec disposition flags id userfield"
+        names = (
+            "account src dst context clid channel dstchannel app data start answer end duration billsec disposition "
+            "flags id userfield"
+        )
         path = self.home / "log/cdr-csv/Master.csv"
         rows = csv.reader(path.read_text().splitlines()) if path.exists() else []
         return [dict(zip(names.split(), row, strict=False)) for row in rows]
@@ -95,8 +98,13 @@ class Manager:
 
 
 def free_block(size: int) -> int:
-    """The first of so many ports that are free now."""
-    for base in range(30_000, 60_000, 211):
+    """The first of so many ports that are free now: below those that the system gives, and elsewhere in each process.
+
+    What is free to two at once would be taken from one of them.
+    """
+    places = range(21_000, 32_700, 211)
+    first = os.getpid() % len(places)
+    for base in (*places[first:], *places[:first]):
         sockets = []
         try:
             for port in range(base, base + size):
