@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import random
 import ssl
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,10 @@ _FAREWELL_SECONDS = 2.0
 # A broker keeps what is retained for ever unless it is told: campaigns that are over need not stay so long.
 _OVER_EXPIRES_SECONDS = 30 * 86_400
 _COMMANDS_WAITING = 100
+_CALLBACKS = (
+    *("on_connect", "on_disconnect", "on_subscribe", "on_unsubscribe", "on_message", "on_publish"),
+    *("on_socket_open", "on_socket_close", "on_socket_register_write", "on_socket_unregister_write"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,14 @@ class _Client(aiomqtt.Client):
         # Written at once: nobody may come back to the loop for this socket.
         self._client.loop_write()
 
+    def part(self) -> None:
+        """Let go of all that a connection that is over still holds: the cycle collector may never come to it."""
+        paho = self._client
+        paho._reset_sockets()
+        for callback in _CALLBACKS:
+            setattr(paho, callback, None)
+        self._connected, self._disconnected, self._misc_task = asyncio.Future(), asyncio.Future(), None
+
     async def enter(self) -> None:
         """Connect; leaves nothing behind when it fails or is cancelled."""
         connecting = asyncio.ensure_future(self.__aenter__())
@@ -121,6 +134,7 @@ class _Client(aiomqtt.Client):
             if not connecting.cancel():
                 connecting.exception()
             self.abandon()
+            self.part()
             raise
 
 
@@ -150,9 +164,11 @@ class MqttSink:
                 if not told:
                     log.warning("no connection to the broker", fault=_told(faults), broker=self._broker.host)
                 told = True
-            except* Exception:
+                _forget(faults)
+            except* Exception as defects:
                 # Whatever it is, calls go on, and the next connection may do better.
                 log.exception("the connection to the broker broke off")
+                _forget(defects)
             self.connected = False
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311
             pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
@@ -178,6 +194,7 @@ class MqttSink:
         finally:
             with contextlib.suppress(aiomqtt.MqttError):
                 await client.__aexit__(None, None, None)
+            client.part()
 
     async def _client(self) -> _Client:
         broker = self._broker
@@ -220,11 +237,15 @@ class MqttSink:
             await self._publish(client, [state for state in states if state.position <= self._position])
 
     async def _publish_all(self, client: _Client) -> None:
-        while True:
-            events = await self._feed.after(self._position, _WINDOW)
-            await self._publish(client, events)
-            self._position = events[-1].position
-            self._feed.passed(SINK, self._position)
+        try:
+            while True:
+                events = await self._feed.after(self._position, _WINDOW)
+                await self._publish(client, events)
+                self._position = events[-1].position
+                self._feed.passed(SINK, self._position)
+        except asyncio.CancelledError as cut_off:
+            _forget(cut_off)
+            raise
 
     async def _publish(self, client: _Client, events: list[RecordedEvent]) -> None:
         """Send the events in their order, and wait until the broker has acknowledged each."""
@@ -267,6 +288,14 @@ class MqttSink:
         if verdict is Verdict.FINAL:
             raise ValueError("the campaign is over")
         log.info("command carried out", order=command.order, campaign=command.campaign)
+
+
+def _forget(fault: BaseException) -> None:
+    """Empty the frames that the fault came through: a task group's holds the fault itself, and the window of events with it."""
+    traceback.clear_frames(fault.__traceback__)
+    for inner in (*getattr(fault, "exceptions", ()), fault.__cause__, fault.__context__):
+        if inner is not None:
+            _forget(inner)
 
 
 def _told(fault: BaseException) -> str:

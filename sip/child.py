@@ -143,13 +143,20 @@ class Child:
             process.kill()
             await asyncio.to_thread(process.wait)
         status = process.returncode
-        self.gone(f"killed by signal {-status}" if status < 0 else f"exit status {status}")
+        gone = self.gone
+        # Who holds this child is held by these: without them both go at once, and do not wait for the cycle collector.
+        self.receive = self.gone = _unheard
+        gone(f"killed by signal {-status}" if status < 0 else f"exit status {status}")
 
     async def reaped(self) -> None:
         """Wait until the process is no more; at once when its channel is still open."""
         if self._reaping is not None:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._reaping
+
+
+def _unheard(_: object) -> None:
+    """What is told by a child that is no more."""
 
 
 def _close(line: socket.socket | None) -> None:

@@ -64,6 +64,10 @@ class _UdpWay(asyncio.DatagramProtocol):
         for orphan in self._orphans.values():
             orphan.meet(self)
 
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        # They hold this in turn: a cycle, with all that was known of hundreds of dialogs.
+        self._orphans = {}
+
     def datagram_received(self, data: bytes, source: tuple[Any, ...]) -> None:
         _deliver(data, self._orphans, lambda response: self._transport.sendto(response.encode(), source))
 
