@@ -19,7 +19,8 @@ from dialer.ports import RecordedEvent
 
 _AT_ONCE = 100
 _KEEP_ALIVE_SECONDS = 15.0
-# A client comes back by itself, and its token is looked at again.
+# A token that expires or is revoked hears no more after so long; and a client comes back by itself, in time.
+_LOOK_AT_TOKEN_SECONDS = 15.0
 _LONGEST_SECONDS = 900.0
 _MOST_LISTENERS = 100
 _MOST_FOR_AN_ACCOUNT = 10
@@ -46,9 +47,10 @@ def routes(backend: Backend, events: Events) -> list[Route]:
             after = feed.log.position_of(given)
             if after is None:
                 raise bad_request("Last-Event-ID must be the id of an event that came from here")
-        return StreamingResponse(stream(who.account_id, after), media_type=MEDIA_TYPE, headers=HEADERS)
+        return StreamingResponse(stream(who, after), media_type=MEDIA_TYPE, headers=HEADERS)
 
-    async def stream(account: int, after: int | None) -> AsyncIterator[bytes]:
+    async def stream(who: Principal, after: int | None) -> AsyncIterator[bytes]:
+        account, now = who.account_id, asyncio.get_running_loop().time
         listeners[account] += 1
         try:
             async with feed.listening():
@@ -57,9 +59,13 @@ def routes(backend: Backend, events: Events) -> list[Route]:
                 position = end if after is None else min(after, end)
                 if position < await in_thread(feed.log.removed):
                     yield b'event: gap\ndata: {"reason":"events after the last one were removed"}\n\n'
-                until = asyncio.get_running_loop().time() + _LONGEST_SECONDS
-                while not feed.closing.is_set() and asyncio.get_running_loop().time() < until:
+                until, look = now() + _LONGEST_SECONDS, now() + _LOOK_AT_TOKEN_SECONDS
+                while not feed.closing.is_set() and now() < until:
                     found = await _next(position)
+                    if now() >= look:
+                        if await in_thread(backend.accounts.standing, who.token_id) is None:
+                            return
+                        look = now() + _LOOK_AT_TOKEN_SECONDS
                     if not found:
                         yield b": keep-alive\n\n"
                         continue

@@ -5,7 +5,7 @@
 The last first attempt comes after what is left, one by one, at the pace of the campaign so far: (last first attempt -
 launch) / (first attempts - 1), but no faster than its stagger. Nobody knows whether the last contact will need every
 recall; the estimate assumes it. Where nobody may be called now it counts from the opening; queues of other campaigns, later
-closing hours and pauses show in it only as they slow the pace.
+closing hours and pauses show in it only as they slow the pace. It is never before the next attempt that is known of has rung out.
 """
 
 import json
@@ -51,8 +51,8 @@ def estimated_end(pace: Pace, now: WallMs) -> WallMs:
     return WallMs(max(now, last_first + pace.longest_recall_ms) + pace.ring_ms)
 
 
-def end_of(campaign: CampaignRow, now: WallMs) -> WallMs | None:
-    """The estimate for a campaign as it is stored; None where it is paused or over."""
+def end_of(campaign: CampaignRow, now: WallMs, next_attempt: WallMs | None = None) -> WallMs | None:
+    """The estimate for a campaign as it is stored; None where it is paused or over. `next_attempt` is when its next one is due."""
     # Nobody knows when a person will decide about what is under review.
     if campaign["status"] not in {CampaignStatus.SCHEDULED, CampaignStatus.RUNNING} or campaign["under_review"]:
         return None
@@ -66,4 +66,5 @@ def end_of(campaign: CampaignRow, now: WallMs) -> WallMs | None:
         longest_recall_ms=round(recall[-1] * 60_000) if recall else 0,
         ring_ms=round(campaign["ring_seconds"] * 1000),
     )
-    return estimated_end(pace, opens_at(campaign, now))
+    end = estimated_end(pace, opens_at(campaign, now))
+    return end if next_attempt is None else WallMs(max(end, next_attempt + pace.ring_ms))

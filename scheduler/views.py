@@ -156,7 +156,7 @@ class Views:
             "under_review": row["under_review"],
             "attempts": row["attempts"],
             "next_attempt_at": _time(next_attempt),
-            "estimated_end_at": _time(end_of(row, now)),
+            "estimated_end_at": _time(end_of(row, now, next_attempt)),
         }
 
     def _call(self, connection: sqlite3.Connection, campaign: _Row, row: _Row) -> Record:
@@ -192,10 +192,12 @@ def _rows(connection: sqlite3.Connection, sql: str, asked: Sequence[object] | di
 def _next_attempt(connection: sqlite3.Connection, row: _Row) -> WallMs | None:
     """The earliest of the first attempt that is next in line and of the campaign's timers, which are read in due order."""
     times: list[int] = []
-    if row["cursor"] < row["size"]:
-        times.append(row["launch_at"] + row["clock_shift_ms"] + row["cursor"] * row["stagger_ms"])
+    first = row["first_call"]
+    # The cursor stays before calls that were finished without an attempt (suppressed, expired) until one behind them begins.
+    next_first = connection.execute(_FIRST_LEFT, (first + row["cursor"], first + row["size"])).fetchone()
+    if next_first is not None:
+        times.append(row["launch_at"] + row["clock_shift_ms"] + (next_first[0] - first) * row["stagger_ms"])
     if row["cursor"] > 0:
-        first = row["first_call"]
         timer = connection.execute(_FIRST_TIMER, (first, first + row["size"])).fetchone()
         if timer is not None:
             times.append(timer[0])
@@ -302,6 +304,7 @@ WHERE review.first_call >= coalesce((SELECT max(first_call) FROM review WHERE fi
 AND last_call >= :from AND account_id = :account AND (:campaign IS NULL OR campaign.uuid = :campaign)
 ORDER BY review.first_call"""
 _OUTCOMES: Final = "SELECT disposition, calls FROM outcome WHERE campaign_id = ? ORDER BY disposition"
+_FIRST_LEFT: Final = "SELECT id FROM call WHERE id >= ? AND id < ? AND finished_at IS NULL ORDER BY id LIMIT 1"
 _FIRST_TIMER: Final = "SELECT due_at FROM timer WHERE call_id >= ? AND call_id < ? ORDER BY due_at LIMIT 1"
 _RESULT: Final = """
 SELECT result FROM step WHERE call_id = ? AND result IS NOT NULL ORDER BY number DESC, position DESC LIMIT 1"""

@@ -84,7 +84,9 @@ def _not_due(record: CallRecord, next_at: WallMs | None, lane: Lane, now: Now) -
     if next_at is not None and next_at > now.wall:
         if record.attempts and record.put_off is None:
             return Hold(Rule.RECALL, f"recall {record.attempts} of the call is due then", next_at)
-        return Hold(Rule.SNOOZE, record.put_off or "it was put off", next_at)
+        held = lane.gate.look(record, now.wall)
+        by_hours = isinstance(held, Later) and held.reason == record.put_off
+        return Hold(Rule.CALLING_HOURS if by_hours else Rule.SNOOZE, record.put_off or "it was put off", next_at)
     if next_at is None and record.attempts == 0:
         slot = lane.campaign.slot(record.id)
         if lane.campaign.launch_at > now.wall:

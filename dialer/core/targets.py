@@ -37,9 +37,11 @@ class Reach:
             raise ForbiddenTarget(f"must be a URL of 1 to {MAX_URL} printable ASCII characters")
         try:
             parts = urlsplit(url)
-            host, _ = parts.hostname, parts.port
+            host, port = parts.hostname, parts.port
         except ValueError:
             raise ForbiddenTarget("is not a URL") from None
+        if port == 0:
+            raise ForbiddenTarget("must not name port 0")
         if parts.scheme not in {self.secure, self.plain} or not host or " " in url:
             raise ForbiddenTarget(f"must look like {self.secure}://HOST/PATH")
         if parts.scheme == self.plain and not self.allow_private:

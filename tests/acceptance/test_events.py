@@ -209,6 +209,16 @@ def test_get_events_streams_the_accounts_own_events_and_resumes_after_a_crash(la
         other.close()
 
 
+def test_a_stream_ends_when_its_token_is_revoked(lab: LabThread, tmp_path: Path) -> None:
+    with serving(tmp_path, lab) as (dialer, client), client.http.stream("GET", "/events", timeout=40) as answer:
+        lines = answer.iter_lines()
+        assert next(lines).startswith("retry:")
+        dialer.run("token", "revoke", client.token)
+        # Without a break in the middle of what is sent: clients come back, and are told 401.
+        assert all(not line or line.startswith(":") for line in lines)
+        assert client.http.get("/events").status_code == 401
+
+
 def test_a_webhook_gets_signed_events_in_order_and_what_it_missed(lab: LabThread, tmp_path: Path) -> None:
     with HookServer() as hook, serving(tmp_path, lab, webhooks={"allow_private": True}) as (dialer, client):
         hook.status = 503

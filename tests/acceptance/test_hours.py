@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.dialer_process import Client
+from tests.support.dialer_process import Client, eventually
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 ALWAYS = {"zone": "UTC", **{day: ["00:00-24:00"] for day in DAYS}}
@@ -45,6 +45,13 @@ def test_people_in_other_zones_are_put_off_one_by_one(client: Client) -> None:
     assert client.http.get(f"/call/{near}").status_code == 200
     seen = client.http.get(f"/call/{call}").json()
     assert (seen["state"], seen["attempts"]) == ("scheduled", [])
+    # Put off once its turn came, and still for that rule.
+    eventually(lambda: client.calls(uuid)[NUMBERS[0]]["state"] == "finished", 10, "the one who may be called was")
+    seen, why = client.http.get(f"/call/{call}").json(), client.http.get(f"/call/{call}/explain").json()
+    assert (why["rule"], why["clears_at"]) == ("calling_hours", seen["next_attempt_at"])
+    assert why["reason"] == f"outside calling hours in {far}"
+    shown = client.campaign(uuid)
+    assert shown["next_attempt_at"] == seen["next_attempt_at"] < shown["estimated_end_at"]
     client.http.post(f"/campaign/{uuid}/cancel")
 
 

@@ -33,6 +33,7 @@ def reach(*, allow_private: bool = False) -> Reach:
         ("ws://example.org/", "must begin with wss://"),
         ("wss://me@example.org/", "user or password"),
         ("wss://example.org/#x", "fragment"),
+        ("wss://example.org:0/", "must not name port 0"),
         ("wss://[::1]:9/", "the host ::1 is ::1, a private address; the setting stream.allow_private lets them in"),
     ],
 )

@@ -138,6 +138,30 @@ def test_what_waits_for_the_calling_hours_is_due_when_they_begin(
     assert shown["estimated_end_at"] == "2025-03-01T13:10:31.000Z"
 
 
+def test_calls_that_were_finished_without_an_attempt_are_no_next_attempt(world: SqliteWorld, views: Views) -> None:
+    c = world.add_campaign(size=4, launch_at=T0, stagger_ms=1_000, recall_ms=(60_000,))
+    suppressed = [finished(c, i, Disposition.SUPPRESSED) for i in (1, 2)]
+    world.store.apply([armed(c, 0), ended(c, 0, Disposition.BUSY), recall(c, 0, T0 + 60_000), *suppressed])
+    shown = views.campaign(1, uuid_of(world, c))
+    assert shown is not None
+    assert shown["next_attempt_at"] == "2025-03-01T10:00:03.000Z"
+    world.store.apply([finished(c, 3, Disposition.EXPIRED)])
+    shown = views.campaign(1, uuid_of(world, c))
+    assert shown is not None
+    assert shown["next_attempt_at"] == "2025-03-01T10:01:00.000Z"
+
+
+def test_no_campaign_ends_before_its_next_attempt(world: SqliteWorld, views: Views) -> None:
+    c = world.add_campaign(size=1, launch_at=T0)
+    world.store.apply([CallSnoozed(nth(c, 0), c.id, 1, WallMs(T0 + 3_600_000), "outside calling hours in Europe/London")])
+    shown = views.campaign(1, uuid_of(world, c))
+    assert shown is not None
+    assert (shown["next_attempt_at"], shown["estimated_end_at"]) == (
+        "2025-03-01T11:00:00.000Z",
+        "2025-03-01T11:00:30.000Z",
+    )
+
+
 def test_a_paused_campaign_has_no_next_attempt_and_no_end(world: SqliteWorld, views: Views) -> None:
     c = mixed(world)
     world.store.apply([moved(c, CampaignStatus.PAUSED)])
