@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from api import topics
 from api.backend import Backend, Events, Principal
+from api.feed import Feed
 from api.offload import in_thread
 from api.payloads import query
 from api.problems import Problem, bad_request
@@ -42,11 +43,7 @@ def routes(backend: Backend, events: Events) -> list[Route]:
             raise Problem(
                 HTTPStatus.TOO_MANY_REQUESTS, "Too many listen to events already", headers={"Retry-After": "10"}
             )
-        after = None
-        if given is not None:
-            after = feed.log.position_of(given)
-            if after is None:
-                raise bad_request("Last-Event-ID must be the id of an event that came from here")
+        after = None if given is None else _position(feed, given)
         return StreamingResponse(stream(who, after), media_type=MEDIA_TYPE, headers=HEADERS)
 
     async def stream(who: Principal, after: int | None) -> AsyncIterator[bytes]:
@@ -61,7 +58,7 @@ def routes(backend: Backend, events: Events) -> list[Route]:
                     yield b'event: gap\ndata: {"reason":"events after the last one were removed"}\n\n'
                 until, look = now() + _LONGEST_SECONDS, now() + _LOOK_AT_TOKEN_SECONDS
                 while not feed.closing.is_set() and now() < until:
-                    found = await _next(position)
+                    found = await _next(feed, position)
                     if now() >= look:
                         if await in_thread(backend.accounts.standing, who.token_id) is None:
                             return
@@ -76,18 +73,26 @@ def routes(backend: Backend, events: Events) -> list[Route]:
         finally:
             listeners[account] -= 1
 
-    async def _next(position: int) -> list[RecordedEvent]:
-        """The next events; none when nothing came for a while, or the server stops."""
-        coming = asyncio.ensure_future(feed.after(position, _AT_ONCE))
-        closing = asyncio.ensure_future(feed.closing.wait())
-        try:
-            await asyncio.wait({coming, closing}, timeout=_KEEP_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            return coming.result() if coming.done() else []
-        finally:
-            coming.cancel()
-            closing.cancel()
-
     return [resource("/events", backend.accounts, GET=listen)]
+
+
+def _position(feed: Feed, event_id: str) -> int:
+    after = feed.log.position_of(event_id)
+    if after is None:
+        raise bad_request("Last-Event-ID must be the id of an event that came from here")
+    return after
+
+
+async def _next(feed: Feed, position: int) -> list[RecordedEvent]:
+    """The next events; none when nothing came for a while, or the server stops."""
+    coming = asyncio.ensure_future(feed.after(position, _AT_ONCE))
+    closing = asyncio.ensure_future(feed.closing.wait())
+    try:
+        await asyncio.wait({coming, closing}, timeout=_KEEP_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        return coming.result() if coming.done() else []
+    finally:
+        coming.cancel()
+        closing.cancel()
 
 
 def _frame(event: RecordedEvent) -> bytes:

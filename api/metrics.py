@@ -87,6 +87,7 @@ def _tallied(now: Snapshot) -> Iterator[Metric]:
     for name, documentation, histogram in (
         ("dialer_pdd_seconds", "Post-dial delay: INVITE to the first 18x or the answer", tally.pdd),
         ("dialer_ring_seconds", "Ring time: the first 18x to the answer or the end", tally.ring),
+        ("dialer_talk_seconds", "Talk time: the answer to the end", tally.talk),
         ("dialer_schedule_lag_seconds", "How long after its due time an attempt was let go", tally.lag),
         ("dialer_commit_seconds", "One transaction of the schedule, on disk", tally.commit),
     ):

@@ -20,6 +20,7 @@ from dialer.core.model import CallId, WallMs
 
 PDD_BOUNDS = (0.25, 0.5, 1, 2, 3, 5, 8, 12, 20)
 RING_BOUNDS = (1, 2, 5, 10, 15, 20, 30, 45, 60, 120)
+TALK_BOUNDS = (1, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 LAG_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30, 300)
 COMMIT_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 
@@ -55,20 +56,22 @@ class Histogram:
 class _Times:
     dialed_at: WallMs | None = None
     ringing_at: WallMs | None = None
-    answered: bool = False
+    answered_at: WallMs | None = None
 
 
 @dataclass(slots=True)
 class Tally:
     """`pdd`: from the INVITE to the first sound of ringing or the answer. `ring`: from the first 18x to the answer or end.
 
-    `lag`: from an attempt's due time to the time that its INVITE was armed for. `commit`: one transaction, fsync included.
+    `talk`: from the answer to the end. `lag`: from an attempt's due time to the time that its INVITE was armed for. `commit`:
+    one transaction, fsync included.
     """
 
     dispositions: Counter[str] = field(default_factory=Counter)
     responses: Counter[int] = field(default_factory=Counter)
     pdd: Histogram = field(default_factory=lambda: Histogram(PDD_BOUNDS))
     ring: Histogram = field(default_factory=lambda: Histogram(RING_BOUNDS))
+    talk: Histogram = field(default_factory=lambda: Histogram(TALK_BOUNDS))
     lag: Histogram = field(default_factory=lambda: Histogram(LAG_BOUNDS))
     commit: Histogram = field(default_factory=lambda: Histogram(COMMIT_BOUNDS))
     _live: dict[CallId, _Times] = field(default_factory=dict)
@@ -86,7 +89,7 @@ class Tally:
                 self._heard(change.call, change.at)
             case AttemptAnswered():
                 times = self._heard(change.call, change.at)
-                times.answered = True
+                times.answered_at = change.at
                 if times.ringing_at is not None:
                     self.ring.add((change.at - times.ringing_at) / 1000)
             case AttemptEnded():
@@ -106,7 +109,9 @@ class Tally:
         if change.sip_status is not None:
             self.responses[change.sip_status] += 1
         times = self._live.pop(change.call, None)
-        if times is not None and times.ringing_at is not None and not times.answered:
+        if times is not None and times.answered_at is not None:
+            self.talk.add((change.at - times.answered_at) / 1000)
+        elif times is not None and times.ringing_at is not None:
             self.ring.add((change.at - times.ringing_at) / 1000)
 
 

@@ -5,7 +5,7 @@
 The last first attempt comes after what is left, one by one, at the pace of the campaign so far: (last first attempt -
 launch) / (first attempts - 1), but no faster than its stagger. Nobody knows whether the last contact will need every
 recall; the estimate assumes it. Where nobody may be called now it counts from the opening; queues of other campaigns, later
-closing hours and pauses show in it only as they slow the pace. It is never before the next attempt that is known of has rung out.
+closing hours and pauses show in it only as they slow the pace. It is never before the next attempt has rung out.
 """
 
 import json
@@ -52,7 +52,7 @@ def estimated_end(pace: Pace, now: WallMs) -> WallMs:
 
 
 def end_of(campaign: CampaignRow, now: WallMs, next_attempt: WallMs | None = None) -> WallMs | None:
-    """The estimate for a campaign as it is stored; None where it is paused or over. `next_attempt` is when its next one is due."""
+    """The estimate for a campaign as it is stored; None where it is paused or over. `next_attempt`: when it is due."""
     # Nobody knows when a person will decide about what is under review.
     if campaign["status"] not in {CampaignStatus.SCHEDULED, CampaignStatus.RUNNING} or campaign["under_review"]:
         return None

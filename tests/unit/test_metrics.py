@@ -51,6 +51,7 @@ def test_the_tally_counts_what_went_to_the_disk() -> None:
     assert (seen["dialer_pdd_seconds_count"], round(seen["dialer_pdd_seconds_sum"], 3)) == (2, 1.9)
     assert (seen["dialer_ring_seconds_count"], round(seen["dialer_ring_seconds_sum"], 3)) == (2, 18)
     assert seen["dialer_ring_seconds_bucket{le=10.0}"] == 1
+    assert (seen["dialer_talk_seconds_count"], round(seen["dialer_talk_seconds_sum"], 3)) == (1, 1.6)
     assert seen["dialer_schedule_lag_seconds_bucket{le=0.01}"] == 3
     assert tally._live == {}
 

@@ -153,7 +153,9 @@ def test_calls_that_were_finished_without_an_attempt_are_no_next_attempt(world: 
 
 def test_no_campaign_ends_before_its_next_attempt(world: SqliteWorld, views: Views) -> None:
     c = world.add_campaign(size=1, launch_at=T0)
-    world.store.apply([CallSnoozed(nth(c, 0), c.id, 1, WallMs(T0 + 3_600_000), "outside calling hours in Europe/London")])
+    world.store.apply(
+        [CallSnoozed(nth(c, 0), c.id, 1, WallMs(T0 + 3_600_000), "outside calling hours in Europe/London")]
+    )
     shown = views.campaign(1, uuid_of(world, c))
     assert shown is not None
     assert (shown["next_attempt_at"], shown["estimated_end_at"]) == (
