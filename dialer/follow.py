@@ -42,7 +42,7 @@ def follow(
         with Live(console=console, auto_refresh=False, transient=True) as live:
             for campaign, trouble in looks:
                 drawn = show(campaign) if show else view(campaign, width=console.width)
-                live.update(Group(drawn, Text(trouble, style="yellow")) if trouble else drawn, refresh=True)
+                live.update(Group(drawn, _wrapped(trouble, "yellow")) if trouble else drawn, refresh=True)
         console.print(view(campaign, width=console.width))
         return campaign
     told, told_at = "", 0.0
@@ -79,7 +79,7 @@ def view(campaign: Json, *, width: int) -> RenderableType:
     if width < _NARROW:
         bar = Table.grid()
         bar.add_row(ProgressBar(total=max(accepted, 1), completed=calls["finished"], width=width))
-        return Group(bar, Text(summary(campaign)))
+        return Group(bar, _wrapped(summary(campaign)))
     head = Table.grid(padding=(0, 1))
     head.add_row(
         Text(str(campaign["status"]), style="bold"),
@@ -89,13 +89,18 @@ def view(campaign: Json, *, width: int) -> RenderableType:
         _scheduled(campaign),
         amount(campaign["attempts"], "attempt"),
     )
-    outcomes = Text("  ")
+    outcomes = _wrapped("  ")
     for disposition, count in sorted(campaign["dispositions"].items(), key=lambda item: -item[1]):
         if count:
             outcomes.append(f"{disposition} {count}  ", style=COLOURS.get(disposition, "yellow"))
     if not outcomes.plain.strip() and campaign.get("next_attempt_at"):
         outcomes.append(f"next attempt at {campaign['next_attempt_at']}", style="dim")
     return Group(head, outcomes)
+
+
+def _wrapped(text: str, style: str = "") -> Text:
+    """Text that goes on in the next line: a live view would cut it on a console that leaves long lines to the terminal."""
+    return Text(text, style=style, no_wrap=False, overflow="fold")
 
 
 def summary(campaign: Json) -> str:

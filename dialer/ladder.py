@@ -8,7 +8,9 @@ from typing import Any, Final
 Json = dict[str, Any]
 
 _WIDTH: Final = 52
-_LONGEST_LABEL: Final = _WIDTH - 5
+_LEAST_WIDTH: Final = 20
+# What stands before a line, at the ends of its arrow and, where there is room for it, behind.
+_CLOCK, _BARS, _SINCE = 14, 2, 10
 _REQUEST: Final = re.compile(r"([A-Z]+) (\S+) SIP/2\.0")
 _RESPONSE: Final = re.compile(r"SIP/2\.0 ([0-9]{3} .*)")
 _CAUSE: Final = re.compile(r"^Reason[ \t]*:.*?Q\.850.*?cause[ \t]*=[ \t]*([0-9]+)", re.IGNORECASE | re.MULTILINE)
@@ -18,10 +20,15 @@ _ANSWERS_CHALLENGE: Final = re.compile(r"^(?:Proxy-)?Authorization[ \t]*:", re.I
 
 
 class Ladder:
-    """Draws message after message; a new head where a new INVITE's Call-ID begins. `whole`: each text below its line."""
+    """Draws message after message; a new head where a new INVITE's Call-ID begins. `whole`: each text below its line.
 
-    def __init__(self, *, whole: bool = False) -> None:
+    `columns`: a line takes no more; a narrow terminal gets shorter arrows, and no time since the message before.
+    """
+
+    def __init__(self, *, whole: bool = False, columns: int | None = None) -> None:
         self._whole = whole
+        self._width = _WIDTH if columns is None else max(_LEAST_WIDTH, min(_WIDTH, columns - _CLOCK - _BARS))
+        self._tells_since = columns is None or columns >= _CLOCK + self._width + _BARS + _SINCE
         self._call_id = ""
         self._peer = ""
         self._seen: set[tuple[str, str]] = set()
@@ -35,11 +42,11 @@ class Ladder:
             far = f"{message['transport']} {message['peer']}"
             yield ""
             yield f"Call-ID {self._call_id}"
-            yield f"{'':14}dialer{far:>{_WIDTH - 4}}"
-        since = "" if self._last is None else f"+{(at - self._last).total_seconds():.3f}"
+            yield f"{'':{_CLOCK}}dialer{far:>{self._width - 4}}"
+        since = "" if self._last is None or not self._tells_since else f"+{(at - self._last).total_seconds():.3f}"
         self._last = at
         elsewhere = "" if message["peer"] == self._peer else f"  {message['peer']}"
-        arrow = _arrow(self._label(message), sent=message["direction"] == "sent")
+        arrow = _arrow(self._label(message), self._width, sent=message["direction"] == "sent")
         yield f"{at.astimezone():%H:%M:%S}.{at.microsecond // 1000:03d}  {arrow}  {since:>8}{elsewhere}".rstrip()
         if self._whole:
             yield from (f"    {line}" for line in message["text"].rstrip().splitlines())
@@ -62,17 +69,17 @@ class Ladder:
         ]
         self._seen.add((message["direction"], text))
         noted = f" ({', '.join(notes)})" if notes else ""
-        room = _LONGEST_LABEL - len(noted)
+        room = max(2, self._width - 5 - len(noted))
         return (label if len(label) <= room else label[: room - 1] + "…") + noted
 
 
-def _arrow(label: str, *, sent: bool) -> str:
+def _arrow(label: str, width: int, *, sent: bool) -> str:
     """
-    >>> print(_arrow("BYE", sent=True), _arrow("200 OK", sent=False), sep="\\n")
+    >>> print(_arrow("BYE", 52, sent=True), _arrow("200 OK", 52, sent=False), sep="\\n")
     │─ BYE ─────────────────────────────────────────────▶│
     │◀────────────────────────────────────────── 200 OK ─│
     """
-    rest = _WIDTH - 4 - len(label)
+    rest = width - 4 - len(label)
     return f"│─ {label} {'─' * rest}▶│" if sent else f"│◀{'─' * rest} {label} ─│"
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from dialer.client import Client
@@ -24,8 +25,7 @@ PACE_SECONDS = 30.0
 MOST_SHOWN = 200
 _STYLES = {"running": "green", "paused": "yellow", "up": "green", "down": "bold red", "probing": "yellow"}
 _SLIM, _NARROW, _WIDE = 60, 80, 110
-# What the state and the figures of a campaign take of a slim screen.
-_BESIDE_CAMPAIGN = 26
+_GAP = 2
 _AIRY = 16
 
 
@@ -135,7 +135,7 @@ def _trunks(trunks: Sequence[Json], width: int) -> Table:
         failure = one["last_failure"]
         why = one["fault"] or (f"{failure['at'][11:19]} {failure['reason']}" if failure else "")
         table.add_row(*row, *([Text(why, style="dim")] if width >= _NARROW else []))
-    return table
+    return _fitted(table, width)
 
 
 def _least(now: float, usual: float) -> str:
@@ -148,8 +148,6 @@ def _campaigns(seen: Seen, rows: int, width: int) -> Table:
     if width >= _SLIM:
         table.add_column("live", justify="right", no_wrap=True)
         table.add_column("a minute", justify="right", no_wrap=True)
-    else:
-        table.columns[0].max_width = max(1, width - _BESIDE_CAMPAIGN)
     if width >= _NARROW:
         table.add_column("", width=16)
         table.add_column("ends", no_wrap=True)
@@ -170,7 +168,7 @@ def _campaigns(seen: Seen, rows: int, width: int) -> Table:
         if width >= _WIDE:
             row.append(_outcomes(one["dispositions"]))
         table.add_row(*row)
-    return table
+    return _fitted(table, width)
 
 
 def _outcomes(dispositions: Json) -> Text:
@@ -208,7 +206,7 @@ def _calls(calls: Sequence[Json], width: int, now: datetime, *, numbers: bool) -
             )
             row += [Text(attempt["trunk"]), Text(str(who))]
         table.add_row(*row)
-    return table
+    return _fitted(table, width)
 
 
 def _stage(attempt: Json) -> tuple[str, str | None]:
@@ -220,10 +218,27 @@ def _stage(attempt: Json) -> tuple[str, str | None]:
 
 
 def _table(columns: Sequence[str], *, figures: set[str]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, _GAP, 0, 0))
     for column in columns:
         table.add_column(column, justify="right" if column in figures else "left", no_wrap=True, overflow="ellipsis")
     return table
+
+
+def _fitted(table: Table, width: int) -> Table:
+    """Cut the names and texts where there is too little room: the first column and the one with a ratio, never the figures."""
+    first, *others = table.columns
+    text = next((column for column in others if column.ratio), None)
+    fixed = sum(_natural(column) for column in others if column is not text)
+    room = width - fixed - _GAP * len(others)
+    first.max_width = max(1, min(_natural(first), room if text is None else max(room // 2, room - _natural(text))))
+    if text is not None:
+        text.max_width = max(1, room - first.max_width)
+    return table
+
+
+def _natural(column: Column) -> int:
+    """How wide it would be."""
+    return column.width or max(cell_len(str(cell)) for cell in (column.header, *column.cells))
 
 
 def _clock(at: str | None) -> str:

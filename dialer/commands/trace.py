@@ -1,5 +1,7 @@
 """`dialer trace`: the SIP messages of one call, as they pass."""
 
+import shutil
+import sys
 from http import HTTPStatus
 from typing import Annotated
 
@@ -36,7 +38,7 @@ def trace(
     if (call_id is None) == (not next_call):
         raise typer.BadParameter("give the id of a call, or --next-call", param_hint="CALL")
     uuid = None if call_id is None else known_id(call_id, "CALL")
-    ladder = Ladder(whole=messages)
+    ladder = Ladder(whole=messages, columns=shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
     with connected(context, url, token) as client:
         say("waiting for the next call; Ctrl-C ends it" if uuid is None else f"tracing {uuid}; Ctrl-C ends it")
         try:

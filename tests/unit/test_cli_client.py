@@ -1,6 +1,7 @@
 """The command line as a client of the API: retries, refusals, progress."""
 
 import io
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -162,6 +163,25 @@ def test_following_ends_with_what_does_not_pass(before: list[dict[str, Any]], re
     with pytest.raises(Refused) as raised:
         follow(look, Console(file=io.StringIO()), poll_seconds=0)
     assert raised.value is refused
+
+
+def test_what_is_followed_on_a_narrow_terminal_goes_on_in_the_next_line() -> None:
+    out = io.StringIO()
+    # As the commands' own console, which leaves long lines to the terminal.
+    console = Console(file=out, force_terminal=True, width=40, color_system=None, soft_wrap=True)
+    looks: list[Callable[[], dict[str, Any]]] = [lambda: campaign(1), _away, lambda: campaign(3, "completed")]
+
+    def look() -> dict[str, Any]:
+        return looks.pop(0)()
+
+    follow(look, console, poll_seconds=0)
+    shown = " ".join(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue()).split())
+    assert "1 of 3 finished, 0 live, 2 scheduled" in shown
+    assert "Connection refused); trying again" in shown
+
+
+def _away() -> dict[str, Any]:
+    raise Refused("cannot reach http://127.0.0.1:8080 ([Errno 111] Connection refused)")
 
 
 def test_following_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,8 @@
 import doctest
 from typing import Any
 
+import pytest
+
 from dialer import ladder
 from dialer.ladder import Ladder, story
 
@@ -44,6 +46,16 @@ def test_each_message_is_a_line_with_its_arrow_and_what_matters_of_it() -> None:
         "│─ ACK ─────────────────────────────────────────────▶│",
     ]
     assert lines[4].endswith("+0.012")
+
+
+@pytest.mark.parametrize("columns", [40, 68, 77, 78, 200])
+def test_a_terminal_that_is_narrow_gets_shorter_arrows_and_no_line_that_it_would_break(columns: int) -> None:
+    ringing = message("SIP/2.0 180 Ringing\r\n\r\n")
+    head, *lines = rungs(message("INVITE sip:+34600000001@10.0.0.5:5060 SIP/2.0\r\n\r\n"), ringing, columns=columns)[2:]
+    assert all(len(line) <= columns for line in (head, *lines))
+    assert lines[0].rstrip().endswith("▶│")
+    assert lines[1].endswith("+0.000") == (columns >= 78)
+    assert "180 Ringing" in lines[1]
 
 
 def test_what_is_repeated_and_what_comes_from_elsewhere_is_marked() -> None:

@@ -108,6 +108,19 @@ def test_a_slim_terminal_keeps_states_and_figures_whole() -> None:
     assert "a minute" not in text
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 110])
+def test_long_names_are_cut_and_figures_are_not(width: int) -> None:
+    failure = {**FAILURE, "reason": "480 Temporarily Unavailable " * 5}
+    long = Seen(
+        [trunk("a-trunk-with-a-long-name-abcdefg", last_failure=failure)],
+        [campaign(1, playbook="Renewal of everything that is to be renewed in 2031 and before")],
+        [call(answered_at="2025-03-01T10:00:10.000Z", trunk="a-trunk-with-a-long-name-abcdefg")],
+    )
+    text = "\n".join(drawn(long, width))
+    for word in ("a-trunk-", "up", "12/30", "Renewal", "…", "running", "18/100", "talking"):
+        assert word in text, word
+
+
 def test_the_pace_is_what_a_campaign_did_between_two_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     attempts = iter([100, 110, 160])
     times = iter([0.0, 10.0, 60.0])

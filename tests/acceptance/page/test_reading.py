@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.support.browser import Browser
 from tests.support.dialer_process import Client
-from tests.support.operator import FOCUSED, paths_of, person, shows, talking
+from tests.support.operator import FOCUSED, paths_of, person, playbook, shows, talking
 
 SIZES: list[dict[str, Any]] = [{"width": 1280, "height": 900}, {"width": 390, "height": 844, "phone": True}]
 SMALLEST = {"width": 320, "height": 640, "phone": True}
@@ -127,19 +127,38 @@ def test_names_from_right_to_left_turn_nothing_round_them(browser: Browser, oper
         assert browser.run(REVERSED) == [], path
 
 
+# What stands out of its card's content, whose words and figures would be cut off or lie over the edge.
+OUTSIDE = """(() => {
+  const end = card => card.getBoundingClientRect().right - parseFloat(getComputedStyle(card).paddingRight) + 0.5;
+  return [...document.querySelectorAll('main *')].filter(e => e.getClientRects().length && !e.closest('svg, .unseen, .scroll')
+    && e.getBoundingClientRect().right > end(e.parentElement.closest('.card, main'))).map(e => e.outerHTML.slice(0, 200));
+})()"""
+# Whether what has the focus is on the screen with the whole of its outline.
+FOCUS_IN_SIGHT = """(() => { const r = document.activeElement.getBoundingClientRect(), edge = 5;
+  return r.height > innerHeight - 2 * edge || (r.top >= edge && r.bottom <= innerHeight - edge) })()"""
+
+
 def test_the_smallest_phones_need_no_scrolling_sideways(browser: Browser, operator: Client) -> None:
+    operator.finished(operator.post(playbook(operator, name="Test"), ["+34600700486"]))
     talking(operator, [person(490, last_name="L" * 60, custom_fields={"deep": {"er": {"list": ["x" * 90, True]}}})])
     shows(browser, "Ana490", "#live")
-    browser.look(**SMALLEST)
     [call] = operator.http.get("/call?state=live&limit=1").json()["items"]
-    for path in (
-        "/",
-        "/page/live",
-        "/page/trunks",
-        f"/page/campaign/{call['campaign_id']}",
-        f"/page/call/{call['id']}",
-    ):
-        browser.open(f"{operator.dialer.url}{path}")
-        assert browser.run("document.documentElement.scrollWidth") <= SMALLEST["width"], path
-    assert "True" not in browser.text("main")
+    for dark in (False, True):
+        browser.look(**SMALLEST, dark=dark)
+        for path in paths_of(operator, call["campaign_id"]):
+            browser.open(f"{operator.dialer.url}{path}")
+            assert browser.run("document.documentElement.scrollWidth") <= SMALLEST["width"], path
+            assert browser.run(OUTSIDE) == [], path
+            assert browser.run(CONTRAST) == [], path
+            assert "True" not in browser.text("main")
+    browser.open(f"{operator.dialer.url}/")
+    shows(browser, "486", "#failures")
+    assert browser.run("document.querySelector('#failures td strong').getBoundingClientRect().height") < 30, "one line"
+    # The last thing that is reached is the button that holds updates; it is pressed, so that nothing moves meanwhile.
+    browser.run("document.getElementById('hold').click()")
+    for number in range(60):
+        browser.press("Tab")
+        if browser.run("document.activeElement === document.body"):
+            break
+        assert number == 0 or browser.run(FOCUS_IN_SIGHT), browser.run("document.activeElement.outerHTML")
     browser.look()
