@@ -152,6 +152,25 @@ def test_wrong_credentials_are_a_trunk_failure_of_one_invite_each_try(tmp_path: 
         assert lab.invites() == []
 
 
+def test_a_playbook_chooses_among_the_caller_ids_that_its_trunk_allows(tmp_path: Path) -> None:
+    allowed = ["+34910000000", "+34910000001"]
+    with LabThread(pace=0.1) as lab:
+        trunk = {**lab.trunk, "caller_id": allowed[0], "allowed_caller_ids": allowed}
+        known = {**trunk, "from_user": "acct7"}
+        with serving(tmp_path, {"pbx": trunk, "known": known}) as (_, client):
+            books = [client.playbook(), client.playbook(caller_id=allowed[1])]
+            books.append(client.playbook(trunks=["known"], caller_id=allowed[1]))
+            numbers = [f"+346006100{n}03" for n in range(3)]
+            for book, number in zip(books, numbers, strict=True):
+                client.finished(client.post(book, [number]))
+            refused = client.http.post(
+                "/playbook", json={"name": "Other", "trunks": ["pbx"], "caller_id": "+34910000002"}
+            )
+        assert (refused.status_code, refused.json()["details"][0]["field"]) == (400, "caller_id")
+        shown = [(entry.caller, entry.asserted) for number in numbers for entry in lab.invites(number)]
+    assert shown == [(allowed[0], ""), (allowed[1], ""), ("acct7", allowed[1])]
+
+
 def test_the_ring_timeout_cancels_and_the_disposition_is_no_answer(client: Client, lab: LabThread) -> None:
     number = "+34600700010"
     campaign = client.post(client.playbook(ring_timeout_seconds=1), [number])

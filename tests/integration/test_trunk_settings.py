@@ -16,14 +16,12 @@ from dialer.core.model import LegId
 from sip.options import NoAnswer, probe
 from sip.trunk import TrunkProfile
 from sip.wire import Request, framed, parse, respond
-from tests.support.faketime import hurry, needs_faketime
 from tests.support.far_end import FarEnd
 from tests.support.labs import async_test
-from tests.support.pools import order, pool_to, pool_until, trunk_to
+from tests.support.pools import order, pool_to, trunk_to
 
 ONE = LegId(1)
 CREDENTIALS = {"username": "dialer", "password": "secret"}
-HURRY = 80
 NUMBER, CALLER = "+34600000001", "+34910000000"
 
 
@@ -144,105 +142,36 @@ async def test_a_redirection_is_never_followed_off_the_trunk() -> None:
             await elsewhere.receive(0.5)
 
 
+async def next_packet(one: socket.socket) -> tuple[int, bytes, tuple[str, int]]:
+    """The DSCP of the next packet, what is in it, and where it comes from."""
+    arrived, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_reader(one, arrived.set)
+    await asyncio.wait_for(arrived.wait(), 10)
+    loop.remove_reader(one)
+    data, ancillary, _, source = one.recvmsg(65_535, 64)
+    return ancillary[0][2][0] >> 2, data, source
+
+
 @async_test
 async def test_packets_carry_the_dscp() -> None:
     async with FarEnd() as far:
-        far._socket.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
+        for one in (far._socket, far.rtp._socket):
+            one.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
         async with pool_to(trunk_to(far.port), signalling_dscp=26, media_dscp=34) as (pool, events):
             pool.dial(ONE, order(NUMBER))
-            arrived = asyncio.Event()
-            asyncio.get_running_loop().add_reader(far._socket, arrived.set)
-            await asyncio.wait_for(arrived.wait(), 10)
-            asyncio.get_running_loop().remove_reader(far._socket)
-            data, ancillary, _, source = far._socket.recvmsg(65_535, 64)
-            assert ancillary[0][2][0] >> 2 == 26
+            dscp, data, source = await next_packet(far._socket)
+            assert dscp == 26
             invite = parse(data)
             assert isinstance(invite, Request)
             far._peers[invite.call_id] = source
-            far.reply(invite, 486)
+            far.reply(invite, 200, sdp=True)
+            assert (await next_packet(far.rtp._socket))[0] == 34
+            await far.request("ACK")
+            far.hang_up(invite)
             await events.over(ONE)
 
 
-@async_test
-async def test_an_ipv6_trunk_is_called_over_ipv6() -> None:
-    try:
-        taken = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-        taken.bind(("::1", 0))
-    except OSError:
-        pytest.skip("this machine has no IPv6 on its loopback")
-    with contextlib.closing(taken):
-        taken.setblocking(False)
-        port = taken.getsockname()[1]
-        trunk = TrunkProfile("far", f"sip:[::1]:{port}")
-        async with pool_to(trunk, bind_host="::1") as (pool, events):
-            pool.dial(ONE, order(NUMBER))
-            loop = asyncio.get_running_loop()
-            data, source = await asyncio.wait_for(loop.sock_recvfrom(taken, 65_535), 10)
-            invite = parse(data)
-            assert isinstance(invite, Request)
-            assert invite.uri == f"sip:{NUMBER}@[::1]:{port}"
-            assert b"c=IN IP6 ::1" in invite.body
-            await loop.sock_sendto(taken, respond(invite, 486, to_tag="far").encode(), source)
-            end = await events.over(ONE)
-            assert isinstance(end, LegEnded)
-            assert end.sip_status == 486
-
-
-# Registration
-
-
-@async_test
-async def test_a_registration_that_fails_is_tried_again_after_longer_and_longer_pauses() -> None:
-    loop = asyncio.get_running_loop()
-    async with FarEnd() as far, pool_to(trunk_to(far.port, register=True, **CREDENTIALS)) as (pool, _):
-        times = []
-        for _ in range(3):
-            request = await far.request("REGISTER")
-            times.append(loop.time())
-            far.reply(request, 503)
-        assert times[1] - times[0] >= 2
-        assert times[2] - times[1] >= 4
-        assert pool.state().trunk_faults == {"far": "trunk far is not registered"}
-
-
-@needs_faketime
-@async_test
-async def test_a_registrar_that_wants_longer_registrations_gets_them_and_is_asked_again_by_that_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """RFC 3261 10.2.8: 423 with Min-Expires."""
-    hurry(monkeypatch, HURRY)
-    loop, least = asyncio.get_running_loop(), 400
-    async with FarEnd() as far, pool_to(trunk_to(far.port, register=True, **CREDENTIALS)) as (pool, _):
-        taken: dict[str, float] = {}  # by the branch: a request that is sent again is none
-        while len(taken) < 2:
-            request = await far.request("REGISTER")
-            if int(request.first("Expires") or 0) < least:
-                assert not taken
-                far.reply(request, 423, ("Min-Expires", str(least)))
-                continue
-            assert request.first("Expires") == str(least)
-            taken.setdefault(request.via.branch, loop.time())
-            far.reply(request, 200, ("Contact", f"{request.lines('Contact')[0]};expires={least}"))
-        first, again = taken.values()
-        # Some seconds before it runs out, and not by the 300 s that we had asked for.
-        assert (again - first) * HURRY > 300
-        await pool_until(pool, lambda: pool.state().registered["far"])
-
-
-@pytest.mark.parametrize("status", [401, 403])
-@async_test
-async def test_rejected_credentials_are_not_tried_again(status: int) -> None:
-    challenge = ("WWW-Authenticate", 'Digest realm="far", nonce="n1", algorithm=MD5')
-    async with FarEnd() as far, pool_to(trunk_to(far.port, register=True, **CREDENTIALS)) as (pool, _):
-        first = await far.request("REGISTER")
-        far.reply(first, 401, challenge)
-        second = await far.request("REGISTER")
-        assert second.first("Authorization") is not None
-        far.reply(second, status, *([challenge] if status == 401 else []))
-        with pytest.raises(TimeoutError):
-            await far.receive(4)  # a failure of another kind is tried again after 2 s
-        assert pool.state().registered == {"far": False}
+# Credentials
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
