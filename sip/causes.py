@@ -5,12 +5,15 @@ to itself are read. What cannot be read counts as absent: the far side's grammar
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 _STATUS_LINE: Final = re.compile(r"SIP/2\.0 ([1-6][0-9]{2}) ?([^\r\n]*)")
-_CAUSE: Final = re.compile(r"Q\.850\s*;.*?\bcause\s*=\s*([0-9]{1,3})\b", re.IGNORECASE)
-_TEXT: Final = re.compile(r"Q\.850\s*;.*?\btext\s*=\s*(?:\"([^\"]*)\"|([^\s;,]+))", re.IGNORECASE)
+# What commas and semicolons separate (RFC 3261 section 25.1): inside quotes they are text. A quote that is never closed is text, too.
+_VALUE: Final = re.compile(r'(?:"[^"]*"|[^,])+')
+_PARAMETER: Final = re.compile(r'(?:"[^"]*"|[^;])+')
+_ESCAPED: Final = re.compile(r"\\(.)")
 _FOLD: Final = re.compile(r"\r?\n[ \t]+")
 _COMPACT: Final = {
     "t": "to",
@@ -70,11 +73,10 @@ def read_verdict(text: str) -> Verdict:
     """
     headers = Headers(text)
     line = _STATUS_LINE.match(headers.start_line)
-    reasons = ", ".join(headers.all("reason"))
-    cause, words = _CAUSE.search(reasons), _TEXT.search(reasons)
+    cause, words = _q850(headers.all("reason"))
     status = int(line[1]) if line else 0
-    phrase = line[2].strip() if line else ((words[1] or words[2]) if words else "")
-    return Verdict(status, phrase, _within(cause, 1, 127), _seconds(headers.first("retry-after")))
+    phrase = line[2].strip() if line else words
+    return Verdict(status, phrase, cause, _seconds(headers.first("retry-after")))
 
 
 def carries_description(text: str) -> bool:
@@ -85,9 +87,25 @@ def carries_description(text: str) -> bool:
     )
 
 
-def _within(found: re.Match[str] | None, least: int, most: int) -> int | None:
-    number = int(found[1]) if found else None
-    return number if number is not None and least <= number <= most else None
+def _q850(lines: Sequence[str]) -> tuple[int | None, str]:
+    """Cause and text of the first Q.850 reason with a cause that exists, else of the first; None and "" without one."""
+    first: tuple[int | None, str] | None = None
+    for value in _VALUE.findall(_ESCAPED.sub(_unescaped, ", ".join(lines))):
+        protocol, *rest = _PARAMETER.findall(value) or [""]
+        if protocol.strip().lower() != "q.850":
+            continue
+        pairs = [parameter.partition("=") for parameter in rest]
+        named = {name.strip().lower(): given.strip() for name, _, given in pairs}
+        cause, words = named.get("cause", ""), named.get("text", "").strip('"')
+        if re.fullmatch(r"[0-9]{1,3}", cause) and 1 <= int(cause) <= 127:
+            return int(cause), words
+        first = first or (None, words)
+    return first or (None, "")
+
+
+def _unescaped(pair: re.Match[str]) -> str:
+    # A quote that belongs to the text would end it for those who count quotes.
+    return "'" if pair[1] == '"' else pair[1]
 
 
 def _seconds(value: str) -> int | None:
