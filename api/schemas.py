@@ -180,7 +180,11 @@ class Attempt(TypedDict):
     sip_call_id: str
     ended_by: Literal["far", "us", "stack"] | None
     pdd_ms: (
-        Annotated[Count, Field(description="From the INVITE to the first 18x, or to the answer without one.")] | None
+        Annotated[
+            Count,
+            Field(description="From dialed_at, the first INVITE, to the first 18x, or to the answer without one."),
+        ]
+        | None
     )
     ring_seconds: Annotated[float, Field(ge=0)] | None
     talk_seconds: Annotated[float, Field(ge=0)] | None
