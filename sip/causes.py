@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _STATUS_LINE: Final = re.compile(r"SIP/2\.0 ([1-6][0-9]{2}) ?([^\r\n]*)")
-# What commas and semicolons separate (RFC 3261 section 25.1): inside quotes they are text. A quote that is never closed is text, too.
+# What commas and semicolons separate (RFC 3261 section 25.1): inside quotes they are text. A quote never closed is text, too.
 _VALUE: Final = re.compile(r'(?:"[^"]*"|[^,])+')
 _PARAMETER: Final = re.compile(r'(?:"[^"]*"|[^;])+')
 _ESCAPED: Final = re.compile(r"\\(.)")
