@@ -211,6 +211,7 @@ port = 0
 max_concurrent_calls = 20
 stagger_seconds = 0.1
 min_recall_gap_seconds = 1
+drain_seconds = 0
 [sip]
 bind_host = "127.0.0.1"
 [trunks.lab]

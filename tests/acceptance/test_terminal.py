@@ -51,6 +51,16 @@ def test_an_interrupt_at_any_time_ends_with_130_and_a_sane_terminal(dialer: Dial
     client.http.post(f"/campaign/{campaign}/cancel")
 
 
+def test_the_demo_is_interrupted_within_seconds_and_leaves_nothing(tmp_path: Path) -> None:
+    with on_a_terminal(60, 24, DIALER, "demo", TMPDIR=str(tmp_path)) as terminal:
+        terminal.until("live,", 60)
+        assert any(tmp_path.glob("dialer-demo-*"))
+        terminal.press("\x03")
+        # Its calls are hung up, not waited for: nobody wants them any more.
+        assert terminal.process.wait(15) == 130
+    assert not any(tmp_path.glob("dialer-demo-*"))
+
+
 def test_an_interrupt_while_the_command_is_loaded_leaves_no_traceback(tmp_path: Path) -> None:
     # As if Ctrl-C came in the middle of the imports.
     (tmp_path / "interrupted.py").write_text(
