@@ -1,7 +1,9 @@
 """Where a person is, as far as time goes: from the contact's `timezone`, else from the number.
 
 A number's beginning often leaves several zones open (+1, or +34 with the Canaries). Zones whose clocks always agree count as
-one (Jersey and London).
+one (Jersey and London). What a number tells is what most of its people have. Rules that ask for each person's own zone want
+every one that it may be: mobile numbers of Spain may be in the Canaries, and in North America a number of an exchange that is
+not listed may be anywhere in its area code, of which some have two zones (219, 270, 850).
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,34 +29,64 @@ _KNOWN = (
     "Europe/Madrid",
 )
 _PREFIX_DIGITS = 10
+# Of the North American Numbering Plan: how many digits, the leading 1 among them, name an area code and an exchange.
+_AREA, _EXCHANGE = 4, 7
+_SPANISH_MOBILE = ("346", "347")
 
 
 def zones_of(phone: str, contact: Mapping[str, Any], rules: Rules) -> Zones | None:
     """The zones that the person may be in; None: unknown, and the rules ask for it.
 
-    The contact's own, else that of the number where it is one, else the one that the rules give; without such a one, all
+    The contact's own, else that of the number where it is one, else the one that the rules give; where they give none, all
     that the number leaves open.
     """
     own = contact.get("timezone")
     if isinstance(own, str):
         return (own,)
-    found = zones_of_number(phone[:_PREFIX_DIGITS]) if phone.startswith("+") else ()
-    if len(found) == 1:
-        return found
-    return (rules.zone,) if rules.zone is not None else found or None
+    prefix = phone[:_PREFIX_DIGITS] if phone.startswith("+") else ""
+    if rules.zone is None:
+        return every_zone_of_number(prefix) or None
+    found = zones_of_number(prefix)
+    return found if len(found) == 1 else (rules.zone,)
 
 
 @lru_cache(maxsize=65_536)
 def zones_of_number(prefix: str) -> Zones:
-    """The zones that numbers beginning with `prefix` (E.164, ten characters tell enough) may be in; () for none known."""
+    """The zones of most people whose numbers begin with `prefix` (E.164, ten characters tell enough); () for none known."""
+    return _distinct(_listed(prefix)[1])
+
+
+@lru_cache(maxsize=65_536)
+def every_zone_of_number(prefix: str) -> Zones:
+    """As `zones_of_number`, and those of the few."""
+    listed, names = _listed(prefix)
+    if listed.startswith("1") and len(listed) < _EXCHANGE:
+        return _zones_in_area(prefix[1 : 1 + _AREA]) or _distinct(names)
+    if listed.startswith(_SPANISH_MOBILE):
+        return _distinct((*names, "Atlantic/Canary"))
+    return _distinct(names)
+
+
+def _listed(prefix: str) -> tuple[str, tuple[str, ...]]:
+    """The longest beginning of the number that is listed, and its zones."""
     from phonenumbers.tzdata import TIMEZONE_DATA, TIMEZONE_LONGEST_PREFIX  # 20 ms that only calling hours pay
 
     digits = prefix.removeprefix("+")
     for length in range(min(TIMEZONE_LONGEST_PREFIX, len(digits)), 0, -1):
         found = TIMEZONE_DATA.get(digits[:length])
         if found is not None:
-            return _distinct(found)
-    return ()
+            return digits[:length], found
+    return "", ()
+
+
+@lru_cache(maxsize=1024)
+def _zones_in_area(area: str) -> Zones:
+    """All zones of a North American area code; () for one that is nowhere, such as 1800."""
+    from phonenumbers.tzdata import TIMEZONE_DATA
+
+    return _distinct(
+        sorted({name for prefix, names in TIMEZONE_DATA.items() if prefix.startswith(area) for name in names})
+    )
 
 
 def _distinct(names: Iterable[str]) -> Zones:

@@ -193,5 +193,28 @@ class TestTheZone:
         assert found is not None
         assert {"America/New_York", "America/Los_Angeles"} <= set(found)
 
+    @pytest.mark.parametrize(
+        ("phone", "zones"),
+        [
+            ("+12195550100", {"America/Chicago", "America/New_York"}),
+            ("+12705550100", {"America/Chicago", "America/New_York"}),
+            ("+18505550100", {"America/Chicago", "America/New_York"}),
+            ("+12085550100", {"America/Denver", "America/Los_Angeles"}),
+            ("+12125550100", {"America/New_York"}),
+            ("+34600000000", {"Europe/Madrid", "Atlantic/Canary"}),
+            ("+34910000000", {"Europe/Madrid"}),
+            ("+34928000000", {"Atlantic/Canary"}),
+        ],
+    )
+    def test_that_a_pack_asks_for_is_not_only_where_most_people_with_such_numbers_are(
+        self, phone: str, zones: set[str]
+    ) -> None:
+        assert set(zones_of(phone, {}, pack("us-tcpa")) or ()) == zones
+        assert set(zones_of(phone, {}, pack("es")) or ()) == zones
+
+    def test_of_a_number_is_what_most_have_where_the_rules_give_one_for_the_rest(self) -> None:
+        assert zones_of("+12195550100", {}, rules(monday=[])) == ("America/New_York",)
+        assert zones_of("+34600000000", {}, rules(monday=[])) == MADRID
+
     def test_that_a_pack_asks_for_and_nobody_knows_is_none(self) -> None:
         assert zones_of("200", {}, pack("us-tcpa")) is None
