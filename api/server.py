@@ -19,6 +19,8 @@ _MAX_HEAD_BYTES = 64 << 10
 # How long a client may take for them (or for the rest of a body that was refused), and how long an idle connection is kept.
 _HEAD_SECONDS = 20.0
 _KEEP_ALIVE_SECONDS = 75
+# A connection that is closed while more comes in is reset, and the client may never read why it was refused.
+_LINGER_SECONDS = 1.0
 _BACKLOG = 512
 # The parser knows a list of methods; what names another is a request all the same (RFC 9110, 9.1), and all else is none.
 _REQUEST_LINE = re.compile(rb"[!#-'*+.^-z|~0-9A-Z-]+ \S+ HTTP/1\.[01]\r?\n")
@@ -34,6 +36,8 @@ class _Http(HttpToolsProtocol):
     _head_bytes = 0
     _boundary_passed = False
     _piece = b""
+    _refused = False
+    url = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -44,13 +48,15 @@ class _Http(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         if self._in_head:
             self._start_timer()
         self._boundary_passed = False
         self._piece = data
         super().data_received(data)
         self._piece = b""
-        if self.transport.is_closing():
+        if self._refused or self.transport.is_closing():
             return
         # A piece in which a head or a message ends is counted for neither side of it.
         if self._in_head and not self._boundary_passed:
@@ -79,15 +85,17 @@ class _Http(HttpToolsProtocol):
             self._refuse("400 Bad Request", msg)
 
     def _refuse(self, status: str, error: str) -> None:
-        if self.transport.is_closing():
+        if self._refused or self.transport.is_closing():
             return
+        self._refused = True
         body = json.dumps({"error": error}).encode()
         self.transport.write(
             f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
             "connection: close\r\n\r\n".encode()
             + body
         )
-        self.transport.close()
+        self._stop_timer()
+        self._timer = self.loop.call_later(_LINGER_SECONDS, self.transport.close)
 
     def _pass_boundary(self, *, in_head: bool) -> None:
         self._in_head = in_head

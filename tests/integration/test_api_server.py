@@ -138,6 +138,22 @@ def test_a_head_above_64_kib_is_refused(fakes: Fakes, start: bytes) -> None:
     on_wire(fakes, story)
 
 
+def test_a_client_that_sends_on_reads_why_it_was_refused(fakes: Fakes) -> None:
+    async def story(running: HttpServer) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        writer.write(b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000)
+        await writer.drain()
+        answer = await reader.readuntil(b"}")
+        assert b" 431 " in answer
+        # Neither the rest nor what follows it finds a closed door at once.
+        writer.write(b"x" * 200_000 + b"\r\n\r\nGET /healthz HTTP/1.1\r\n\r\n")
+        await writer.drain()
+        assert await reader.read() == b""
+        writer.close()
+
+    on_wire(fakes, story)
+
+
 def test_a_head_that_does_not_come_ends_the_connection(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_HEAD_SECONDS", 0.05)
 
