@@ -70,17 +70,19 @@ def _asked_width() -> int | None:
 
 
 def _live(watch: Watch, console: Console, url: str, interval: float, *, numbers: bool) -> None:
-    seen, trouble = watch.look(), ""
+    seen, trouble, seen_at = watch.look(), "", datetime.now(UTC)
     with Keys() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             now = datetime.now(UTC)
             width, height = console.size
-            title = f"dialer {now.astimezone():%H:%M:%S %Z}  q leaves  {trouble or url}"
+            title = f"dialer {now.astimezone():%H:%M:%S %Z}  q leaves  {url}"
+            if trouble:
+                title = f"As of {seen_at.astimezone():%H:%M:%S}: {trouble}"
             live.update(screen(seen, width=width, height=height, title=title, now=now, numbers=numbers), refresh=True)
             if "q" in keys.wait(interval).lower():
                 return
             try:
-                seen, trouble = watch.look(), ""
+                seen, trouble, seen_at = watch.look(), "", datetime.now(UTC)
             except Refused as error:
                 if not may_pass(error):
                     raise

@@ -161,6 +161,7 @@ class Lanes:
         del self._lanes[campaign.id]
         del self._starts[bisect_right(self._starts, (campaign.first_call, campaign.id)) - 1]
         self._stand_aside(lane)
+        lane.stagger.settle()
 
     def rouse(self, lane: Lane, now: Now) -> None:
         """Something of the lane changed (a recall fell due, it was resumed, the clock was stepped): look at it again."""

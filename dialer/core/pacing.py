@@ -122,6 +122,10 @@ class Interval:
         self._left_at = max(self._left_at, at)
         self._left_place = max(self._left_place, place)
 
+    def settle(self) -> None:
+        """No departure will slip any more: what is known of the last one is a time, and no cycle of it and this interval."""
+        self._theoretical, self._last = self.earliest(), None
+
     def hold_until(self, at: Mono) -> None:
         """No departure before `at`, besides the rules already in force."""
         self._theoretical = Mono(max(self._theoretical, at))

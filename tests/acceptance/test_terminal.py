@@ -34,6 +34,20 @@ def test_top_shows_who_is_called_and_leaves_at_q(dialer: Dialer, client: Client)
         client.http.post(f"/call/{call['id']}/cancel")
 
 
+def test_top_waits_for_a_server_that_is_away_and_says_of_when_its_picture_is(dialer: Dialer, client: Client) -> None:
+    access = {"DIALER_URL": dialer.url, "DIALER_TOKEN": client.token}
+    with on_a_terminal(60, 24, DIALER, "top", "--interval", "0.2", **access) as terminal:
+        terminal.until("calls under way: ")
+        dialer.stop()
+        terminal.until("cannot reach http://127.0.0.1:")
+        assert re.search(r"As of \d\d:\d\d:\d\d: cannot reach", terminal.seen)
+        dialer.start()
+        terminal.seen = ""
+        terminal.until("q leaves")
+        terminal.press("q")
+        assert terminal.process.wait(10) == 0
+
+
 def test_an_interrupt_at_any_time_ends_with_130_and_a_sane_terminal(dialer: Dialer, client: Client) -> None:
     access = {"DIALER_URL": dialer.url, "DIALER_TOKEN": client.token}
     campaign = client.post(client.playbook(), ["+34600001002"], launch_at="2031-01-01T00:00Z")

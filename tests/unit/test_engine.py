@@ -9,6 +9,7 @@ from dialer.core.model import CallId, CampaignId, CampaignStatus, Disposition
 from dialer.engine import LOOK_SECONDS
 from tests.support.engine_bench import BUSY, TALK, Bench, engine_story
 from tests.support.fake_calls import ANSWERS
+from tests.support.leftovers import leftovers
 
 
 @engine_story
@@ -171,3 +172,13 @@ async def test_calls_of_a_paused_campaign_are_released_and_wait_for_it(bench: Be
     assert bench.dialed == []
     bench.engine.resume(campaign)
     await bench.until(lambda: bench.dialed == [1, 2])
+
+
+@engine_story
+async def test_campaigns_that_are_over_leave_nothing_to_the_cycle_collector(bench: Bench) -> None:
+    with leftovers() as found:
+        for _ in range(20):
+            campaign = bench.submit(2, BUSY, stagger_ms=100, recall_ms=(1000,))
+            await bench.until(lambda campaign=campaign: bench.status(campaign) is CampaignStatus.COMPLETED)  # type: ignore[misc]
+    assert found["dialer.core.pacing.Interval"] == 0, found
+    assert found.total() < 20, found
