@@ -468,7 +468,11 @@ class Engine:
     def _pick(self, now: Now) -> None:
         # Armed attempts have no leg yet, but each will need a place.
         for _ in range(min(PICKS_PER_TURN, self._control.free_places() - self._dispatch.armed)):
-            pick = self._dispatch.pick(now, together=self._dispatch.unstored)
+            try:
+                pick = self._dispatch.pick(now, together=self._dispatch.unstored, suppressed=self._suppressed)
+            except StoreUnavailable as fault:
+                self._store_failed(fault, now)
+                return
             if pick is None:
                 return
             try:
@@ -479,6 +483,9 @@ class Engine:
                 self._store_failed(fault, now)
                 return
             self._dispatch.arm(pick, record, now, unready)
+
+    def _suppressed(self, call: CallId) -> bool:
+        return self._store.call(call).suppressed
 
     def _unready(self, campaign: Campaign, record: CallRecord) -> Unready | None:
         """What the call will play and is not at hand; texts of the calls behind it are begun on the way."""

@@ -15,8 +15,7 @@ Record = dict[str, Any]
 class DoNotCall:
     """The lists. Phones are normalized. Every method raises `StoreUnavailable` when the disk refuses.
 
-    The store looks at them each time it reads a call, so a number that is added is suppressed from its next attempt
-    on.
+    The store looks at them each time it reads a call, which it does before each INVITE, technical retries too.
     """
 
     def __init__(self, database: Database, clock: Clock) -> None:

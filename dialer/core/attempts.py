@@ -40,7 +40,11 @@ LATE_SECONDS = 0.1
 UNREAD_SECONDS = 0.02
 _RINGS = {State.DIALING, State.RINGING}
 # What an attempt that has no leg came to when we end it; anything else interrupts it.
-_WITHOUT_LEG = {Why.CANCELLED: Disposition.CANCELLED, Why.CLOSED: Disposition.TRUNK_FAILURE}
+_WITHOUT_LEG = {
+    Why.CANCELLED: Disposition.CANCELLED,
+    Why.CLOSED: Disposition.TRUNK_FAILURE,
+    Why.SUPPRESSED: Disposition.SUPPRESSED,
+}
 
 
 class Attempts:
@@ -245,16 +249,24 @@ class Attempts:
             self._told.effects.append(HangUp(attempt.leg))
         self.agents.let_go(attempt, now)
 
-    def arm_retries(self, now: Now, until: Mono) -> None:
-        """Arm the legs to agents and the technical retries that may leave at or before `until`."""
+    def arm_retries(self, now: Now, until: Mono, suppressed: Callable[[CallId], bool]) -> None:
+        """Arm the legs to agents and the technical retries that may leave at or before `until`.
+
+        `suppressed` tells whether the call's number may not be called any more: since the refusal, the callee may have asked
+        for that. What it raises is raised, and that retry waits.
+        """
         self.agents.arm(now, until)
         for trunk, waiting in self._retries.items():
             for _ in range(len(waiting)):
                 admission = self._pacing.next_dial_time((trunk,), now.mono)
                 if admission is None or admission.at > until:
                     break
+                barred = waiting[0].state is State.WAITING and suppressed(waiting[0].id)
                 attempt = waiting.popleft()
                 if attempt.state is not State.WAITING:
+                    continue
+                if barred:
+                    self.end(attempt, Event.DRAIN, Why.SUPPRESSED, now)
                     continue
                 if attempt.lane.status is CampaignStatus.PAUSED:
                     self._queue_retry(attempt)

@@ -7,7 +7,7 @@ change that records its attempt was stored.
 
 import heapq
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
 from dialer.core.attempt import Event, State
@@ -330,14 +330,17 @@ class Dispatch:
 
     # Attempts
 
-    def pick(self, now: Now, *, together: bool = False) -> Pick | None:
+    def pick(
+        self, now: Now, *, together: bool = False, suppressed: Callable[[CallId], bool] = lambda _: False
+    ) -> Pick | None:
         """The next call whose attempt should be recorded now; give its record to `arm`. None: nothing can leave soon.
 
         `together`: another one is being recorded, and this one may be due a little later. Legs to agents and technical
-        retries that may go are armed on the way.
+        retries that may go are armed on the way, these but for calls that are `suppressed` by now: they end. What that
+        raises is raised, and nothing is lost.
         """
         until = Mono(now.mono + ARM_AHEAD_SECONDS)
-        self._attempts.arm_retries(now, until)
+        self._attempts.arm_retries(now, until, suppressed)
         return self._lanes.pick(now, Mono(until + ARM_TOGETHER_SECONDS) if together else until, self._pacing)
 
     def put_back(self, pick: Pick, now: Now) -> None:
@@ -357,7 +360,7 @@ class Dispatch:
         if lane.status is CampaignStatus.SCHEDULED:
             self._move(lane, CampaignStatus.RUNNING, now)
         if record.suppressed:
-            verdict = Verdict(Disposition.SUPPRESSED, "the number is on a do-not-call list")
+            verdict = Verdict(Disposition.SUPPRESSED, Why.SUPPRESSED.value)
             self._finish(lane, call, verdict, now, attempts=record.attempts)
         elif (held := lane.gate.judge(record, self._leaves_at(pick, now))) is not None:
             self._hold(lane, record, held, now)

@@ -22,6 +22,7 @@ class Why(StrEnum):
     MACHINE = "a machine answered"
     PAIR = "the callee's leg ended"
     CLOSED = "the calling hours ended before the technical retry"
+    SUPPRESSED = "the number is on a do-not-call list"
 
 
 @dataclass(frozen=True, slots=True)

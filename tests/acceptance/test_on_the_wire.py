@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sip.lab import Auth
-from tests.support.dialer_process import Client, Dialer
+from tests.support.dialer_process import Client, Dialer, eventually
 from tests.support.judge import most_at_once, most_in_any_second, shortest_gap
 from tests.support.lab_thread import LabThread
 
@@ -212,6 +212,19 @@ def test_technical_retries_use_no_recall_and_honour_retry_after(client: Client, 
     one, two = lab.invites(number)
     assert 5.0 <= two.at - one.at < 8
     assert one.call_id != two.call_id
+
+
+def test_who_objects_or_is_erased_after_a_trunks_refusal_is_not_called_again(client: Client, lab: LabThread) -> None:
+    objects, erased, _ = numbers = ["+34600901013", "+34600902013", "+34600903013"]
+    campaign = client.post(client.playbook(), numbers, recall=[minutes(60)])
+    eventually(lambda: all(lab.invites(number) for number in numbers), 10, "all three were refused once")
+    assert client.http.post("/do-not-call", json={"phone": objects}).status_code == 200
+    (person,) = client.http.get("/contact", params={"phone": erased}).json()["items"]
+    assert client.http.delete(f"/contact/{person['id']}").status_code == 204
+    assert client.finished(campaign)["dispositions"] == {"answered": 1, "suppressed": 2}
+    assert [len(lab.invites(number)) for number in numbers] == [1, 1, 2]
+    (attempt,) = client.calls(campaign)[objects]["attempts"]
+    assert (attempt["disposition"], attempt["reason"]) == ("suppressed", "the number is on a do-not-call list")
 
 
 def test_a_wav_is_heard_by_the_callee(tmp_path: Path) -> None:

@@ -125,7 +125,9 @@ class Rig:
             for due_at, call in list(self.store.due_timers(WallMs(now.wall + round(ARM_AHEAD_SECONDS * 1000)))):
                 self.dispatch.due(due_at, call, now)
             for _ in range(100):
-                pick = self.dispatch.pick(now, together=self.dispatch.unstored)
+                pick = self.dispatch.pick(
+                    now, together=self.dispatch.unstored, suppressed=lambda call: self.store.call(call).suppressed
+                )
                 if pick is None:
                     break
                 self.dispatch.arm(pick, self.store.call(pick.call), now)

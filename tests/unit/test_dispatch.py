@@ -328,6 +328,23 @@ def test_a_paused_campaigns_technical_retry_waits_for_the_campaign() -> None:
     assert only_leg(bench).call == 1
 
 
+@pytest.mark.parametrize("trunks", [("main",), ("main", "spare")])
+def test_a_number_that_is_forbidden_after_a_refusal_gets_no_technical_retry(trunks: tuple[str, ...]) -> None:
+    bench = rig()
+    submit(bench, "+1", "+2", trunks=trunks, recall_ms=(60_000,), stagger_ms=0)
+    for leg in list(bench.judge.legs.values()):
+        bench.happen(leg, "sent")
+    bench.store.forbidden.add("+1")
+    for leg in list(bench.judge.legs.values()):
+        bench.happen(leg, "final 500")
+    bench.advance(5.1)
+    assert only_leg(bench).call == 2
+    assert [change.disposition for change in changes(bench, AttemptEnded)] == [Disposition.SUPPRESSED]
+    assert [(change.call, change.disposition) for change in changes(bench, CallFinished)] == [
+        (1, Disposition.SUPPRESSED)
+    ]
+
+
 def test_cancelling_a_campaign_ends_what_rings_and_leaves_what_talks() -> None:
     bench = rig()
     playbook = Playbook.model_validate(
