@@ -30,6 +30,8 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+# That of the program that runs, whatever is installed meanwhile; to look for it takes most of a millisecond.
+_VERSION = version("dialer")
 _A_PAGE_OF_OURS = re.compile(r"/(page/[A-Za-z0-9/_-]*)?")
 
 
@@ -106,7 +108,7 @@ class Entrance:
             "stream": stream,
             "notice": notice,
             "now": time.time_ns() // 1_000_000,
-            "version": version("dialer"),
+            "version": _VERSION,
         }
         return html(render(f"{template}.html", {**around, **values}), status)
 
