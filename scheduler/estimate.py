@@ -4,8 +4,9 @@
 
 The last first attempt comes after what is left, one by one, at the pace of the campaign so far: (last first attempt -
 launch) / (first attempts - 1), but no faster than its stagger. Nobody knows whether the last contact will need every
-recall; the estimate assumes it. Where nobody may be called now it counts from the opening; queues of other campaigns, later
-closing hours and pauses show in it only as they slow the pace. It is never before the next attempt has rung out.
+recall; the estimate assumes it. Where nobody may be called now it counts from the opening, and a last recall in closed
+hours waits for the next; queues of other campaigns, hours that close in between and pauses show in it only as they slow
+the pace. It is never before the next attempt has rung out.
 """
 
 import json
@@ -67,4 +68,5 @@ def end_of(campaign: CampaignRow, now: WallMs, next_attempt: WallMs | None = Non
         ring_ms=round(campaign["ring_seconds"] * 1000),
     )
     end = estimated_end(pace, opens_at(campaign, now))
+    end = WallMs(opens_at(campaign, WallMs(end - pace.ring_ms)) + pace.ring_ms)
     return end if next_attempt is None else WallMs(max(end, next_attempt + pace.ring_ms))

@@ -55,6 +55,8 @@ def rehearsal_answer(
     dues = [call.due_at for call in calls if call.due_at is not None]
     last = max(dues, default=None)
     longest = campaign.recall_ms[-1] if campaign.recall_ms else 0
+    # A last recall that falls into closed hours waits for the next opening.
+    end = None if last is None else WallMs(Gate.of(campaign).opens_at(WallMs(last + longest)) + ring_ms)
     return {
         "success": True,
         "dry_run": True,
@@ -62,7 +64,7 @@ def rehearsal_answer(
         "duplicate_contacts": total_contacts - len(calls),
         "first_attempt_at": show_time(min(dues)) if dues else None,
         "last_attempt_at": None if last is None else show_time(last),
-        "estimated_end_at": None if last is None else show_time(WallMs(last + longest + ring_ms)),
+        "estimated_end_at": None if end is None else show_time(end),
         "shifted": sum(call.due_at is not None and bool(call.reason) for call in calls),
         "suppressed": sum(call.disposition is Disposition.SUPPRESSED for call in calls),
         "expired": sum(call.disposition is Disposition.EXPIRED for call in calls),

@@ -64,6 +64,13 @@ def test_a_dry_run_says_of_every_call_that_waits_for_the_hours_why(client: Clien
     assert (seen["shifted"], seen["first_attempt_at"]) == (3, "2031-03-04T08:00:00.000Z")
 
 
+def test_a_dry_run_ends_after_the_opening_that_its_last_recall_waits_for(client: Client) -> None:
+    hours = {"zone": "Europe/Madrid", "monday": ["11:00-11:30"], "tuesday": ["09:00-20:00"]}
+    body = {"contacts": [{"phone": "+34600000357"}], "launch_at": LAUNCH, "recall": [60], "calling_hours": hours}
+    seen = dry_run(client, playbook_id=client.playbook(), **body)
+    assert (seen["last_attempt_at"], seen["estimated_end_at"]) == (LAUNCH, "2031-03-04T08:00:02.000Z")
+
+
 def test_a_dry_run_refuses_what_the_real_one_would(client: Client) -> None:
     answer = client.http.post("/campaign", params={"dry_run": "1"}, json={"playbook_id": str(uuid4()), "contacts": []})
     assert answer.status_code == 400

@@ -151,6 +151,19 @@ def test_calls_that_were_finished_without_an_attempt_are_no_next_attempt(world: 
     assert shown["next_attempt_at"] == "2025-03-01T10:01:00.000Z"
 
 
+def test_a_last_recall_in_closed_hours_ends_after_the_next_opening(world: SqliteWorld, views: Views) -> None:
+    c = world.add_campaign(size=2, launch_at=T0, stagger_ms=1_000, recall_ms=(4 * 3_600_000,))
+    hours = '{"zone": "Europe/Madrid", "saturday": ["11:00-14:00"], "sunday": ["12:00-14:00"]}'
+    world.connection.execute(
+        "UPDATE campaign SET zones = ?, playbook = json_set(playbook, '$.calling_hours', json(?)) WHERE id = ?",
+        ('[["Europe/Madrid"]]', hours, c.id),
+    )
+    shown = views.campaign(1, uuid_of(world, c))
+    assert shown is not None
+    assert shown["next_attempt_at"] == "2025-03-01T10:00:00.000Z"
+    assert shown["estimated_end_at"] == "2025-03-02T11:00:30.000Z"
+
+
 def test_no_campaign_ends_before_its_next_attempt(world: SqliteWorld, views: Views) -> None:
     c = world.add_campaign(size=1, launch_at=T0)
     world.store.apply(
