@@ -23,6 +23,8 @@ P = ParamSpec("P")
 # After our CANCEL or BYE the stack waits for at most 64*T1 = 32 s (RFC 3261 17.1.1.2), and one round for a 200 that crossed the
 # CANCEL, whose BYE may go unanswered as well.
 STUCK_AFTER_SECONDS: Final = 70.0
+# What a far side answers to an INVITE that was cancelled (RFC 3261 section 9.2).
+REQUEST_TERMINATED: Final = 487
 
 
 def wall_ms() -> WallMs:
@@ -148,13 +150,20 @@ class Leg(pj.Call):  # type: ignore[misc]
         # Over UDP there is no connection, and each request has been sent for 32 s.
         self.unconfirmed = not text and self._sip_status >= 100 and self._dialog.by_connection
         given_up = change.tsx.role == pj.PJSIP_ROLE_UAC and change.tsx.method == "BYE"  # by the stack itself
-        if self.hung_up:
+        if (
+            self.hung_up
+            and not self.answered
+            and verdict.sip_status >= 300
+            and verdict.sip_status != REQUEST_TERMINATED
+        ):
+            by, reason = EndedBy.US, verdict.phrase  # its own final crossed our CANCEL, and may count
+        elif self.hung_up:
             verb = "BYE" if self.answered else "CANCEL"
             by, reason = EndedBy.US, f"we sent {verb}" if text else f"no answer to our {verb}"
         elif not text or given_up:
             by, reason = EndedBy.STACK, self.getInfo().lastReason
         else:
-            by, reason = EndedBy.FAR, verdict.phrase or change.tsx.method
+            by, reason = EndedBy.FAR, verdict.phrase or ("" if verdict.sip_status else change.tsx.method)
         return LegEnded(
             self.leg,
             wall_ms(),

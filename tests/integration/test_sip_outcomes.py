@@ -113,6 +113,21 @@ async def test_a_leg_that_we_cancel_ends_only_when_the_far_side_confirms() -> No
 
 
 @async_test
+async def test_a_refusal_that_crosses_our_cancel_is_told_in_its_own_words() -> None:
+    async with FarEnd() as far, pool_to(trunk_to(far.port)) as (pool, events):
+        pool.dial(ONE, order())
+        invite = await far.request("INVITE")
+        far.reply(invite, 100)
+        await events.wait(InviteSent, ONE)
+        pool.hang_up(ONE)
+        far.reply(await far.request("CANCEL"), 200)
+        far.reply(invite, 486)
+        end = await events.over(ONE)
+        assert isinstance(end, LegEnded)
+        assert (end.by, end.sip_status, end.reason) == (EndedBy.US, 486, "Busy Here")
+
+
+@async_test
 async def test_an_answer_that_crosses_our_cancel_gets_an_ack_and_a_bye_before_the_leg_ends() -> None:
     async with FarEnd() as far, pool_to(trunk_to(far.port)) as (pool, events):
         pool.dial(ONE, order())
