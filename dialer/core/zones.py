@@ -2,8 +2,9 @@
 
 A number's beginning often leaves several zones open (+1, or +34 with the Canaries). Zones whose clocks always agree count as
 one (Jersey and London). What a number tells is what most of its people have. Rules that ask for each person's own zone want
-every one that it may be: mobile numbers of Spain may be in the Canaries, and in North America a number of an exchange that is
-not listed may be anywhere in its area code, of which some have two zones (219, 270, 850).
+every one that it may be: in North America a number of an exchange that is not listed may be anywhere in its area code, of
+which some have two zones (219, 270, 850). Mobile numbers of Spain go by Madrid's time: those of the Canaries look alike, which
+only the contact's `timezone` can tell.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,7 +32,6 @@ _KNOWN = (
 _PREFIX_DIGITS = 10
 # Of the North American Numbering Plan: how many digits, the leading 1 among them, name an area code and an exchange.
 _AREA, _EXCHANGE = 4, 7
-_SPANISH_MOBILE = ("346", "347")
 
 
 def zones_of(phone: str, contact: Mapping[str, Any], rules: Rules) -> Zones | None:
@@ -62,8 +62,6 @@ def every_zone_of_number(prefix: str) -> Zones:
     listed, names = _listed(prefix)
     if listed.startswith("1") and len(listed) < _EXCHANGE:
         return _zones_in_area(prefix[1 : 1 + _AREA]) or _distinct(names)
-    if listed.startswith(_SPANISH_MOBILE):
-        return _distinct((*names, "Atlantic/Canary"))
     return _distinct(names)
 
 
